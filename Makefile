@@ -1,0 +1,50 @@
+# Everything runs in the environment .venv, which the first target that needs it makes.
+# Another interpreter: make test PYTHON=python3.12        More options for pytest: make test ARGS="-k text -x"
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-slow test-all lint format hooks clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: $(INSTALLED) ## Make .venv with every tested version
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Python must be 3.10 to 3.13, got %d.%d: choose another one with PYTHON=python3.11" % v)'
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[test,dicom]'
+	@touch $@
+
+demo: $(INSTALLED) ## Phantom data, training, evaluation, prediction and report, into output/demo
+	$(RUN) -m tools.demo --output output/demo
+
+test: $(INSTALLED) ## The quick tests
+	$(RUN) -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(INSTALLED) ## The slow tests alone
+	$(RUN) -m pytest -m slow $(ARGS)
+
+test-all: $(INSTALLED) ## Every test
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## Check style and formatting
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(INSTALLED) ## Format the code and mend what can be mended
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+hooks: $(INSTALLED) ## Run the checks of .pre-commit-config.yaml before every commit
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt pre-commit
+	$(RUN) -m pre_commit install
+
+clean: ## Remove the environment, caches and build folders (never output/ or weights)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find common tools tests bundles -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,26 @@
+"""Data lists, splits and phantoms."""
+
+from __future__ import annotations
+
+from .datalist import load_datalist, load_labelled_split, read_datalist, verify_files
+from .splits import (
+    SECTIONS,
+    draw_subset,
+    labelled_unlabelled_split,
+    random_sections,
+    subset_in_file_order,
+    subset_in_name_order,
+)
+
+__all__ = [
+    "SECTIONS",
+    "draw_subset",
+    "labelled_unlabelled_split",
+    "load_datalist",
+    "load_labelled_split",
+    "random_sections",
+    "read_datalist",
+    "subset_in_file_order",
+    "subset_in_name_order",
+    "verify_files",
+]

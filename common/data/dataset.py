@@ -1,0 +1,212 @@
+"""A cached data set and a loader whose order and augmentation depend on the seed alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+from monai.data import CacheDataset, DataLoader, DistributedSampler
+from monai.transforms import Compose
+from torch.utils.data import IterableDataset
+
+from ..text.perturbation import perturb_cases
+from .datalist import load_datalist
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".nii", ".nii.gz", ".dcm")
+
+
+def load_cases(
+    path: str | Path,
+    section: str,
+    *,
+    fraction: float = 1.0,
+    seed: int = 42,
+    text_perturbation: str = "none",
+) -> list[dict[str, Any]]:
+    """Return the cases of a section, with their sentences perturbed when asked.
+
+    Args:
+        path: a ``dataset.json``.
+        section: ``training``, ``validation`` or ``test``.
+        fraction: share of the section to keep, in (0, 1].
+        seed: of the share and of the perturbation.
+        text_perturbation: one of `common.text.perturbation`'s kinds; ``none`` leaves the sentences.
+    """
+    cases = load_datalist(path, section, fraction=fraction, seed=seed)
+    return perturb_cases(cases, text_perturbation, seed=seed)
+
+
+def single_case(image: str | Path | None, text: str | None, *, laterality: str | None = None) -> list[dict[str, Any]]:
+    """Return the one case, or the cases of a folder, that a command line names.
+
+    Args:
+        image: an image file, or a folder whose images share `text`; None or "" gives no case.
+        text: the sentence; None or "" is the empty prompt.
+        laterality: which side the sentence calls left, ``image`` or ``patient``; None: as the bundle.
+
+    Raises:
+        ValueError: when `image` does not exist or is a folder without images.
+    """
+    if not image:
+        return []
+    source = Path(image)
+    if not source.exists():
+        raise ValueError(f"image must be a file or a folder, got {source}, which does not exist: check --image")
+    files = [source]
+    if source.is_dir():
+        files = sorted(f for f in source.iterdir() if f.name.lower().endswith(IMAGE_SUFFIXES))
+        if not files:
+            raise ValueError(f"the folder {source} must hold images ({', '.join(IMAGE_SUFFIXES)}), got none")
+    extra = {"laterality": laterality} if laterality else {}
+    return [{"id": f.name.split(".")[0], "image": str(f), "text": text or "", **extra} for f in files]
+
+
+class CaseDataset(CacheDataset):
+    """Cases whose deterministic transforms run once and whose random ones depend on (seed, epoch, case).
+
+    Since the random state of a case is set from these three numbers, the augmentation of a case does not
+    change with the number of workers, of processes, or with a resumed training.
+
+    Args:
+        data: cases, as `load_datalist` returns them.
+        transform: applied in order; nested compositions are flattened, and everything in front of the first
+            random transform is cached.
+        seed: of the random transforms.
+        cache_rate: share of the cases to keep in memory, in [0, 1].
+        num_workers: threads that fill the cache.
+        progress: show a progress bar while the cache is filled.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Compose,
+        *,
+        seed: int = 0,
+        cache_rate: float = 1.0,
+        num_workers: int | None = 2,
+        progress: bool = True,
+    ) -> None:
+        self.seed = seed
+        self.epoch = 0
+        if not isinstance(transform, Compose):
+            transform = Compose(transform)
+        super().__init__(
+            data=list(data),
+            transform=transform.flatten(),
+            cache_rate=cache_rate,
+            num_workers=num_workers,
+            progress=progress and len(data) > 1,
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch that the random transforms of the next pass belong to."""
+        self.epoch = epoch
+
+    def _transform(self, index: int) -> Any:
+        state = np.random.SeedSequence((self.seed, self.epoch, index)).generate_state(1)[0]
+        self.transform.set_random_state(seed=int(state))
+        return super()._transform(index)
+
+    def _load_cache_item(self, idx: int) -> Any:
+        try:
+            return super()._load_cache_item(idx)
+        except RuntimeError as error:
+            raise case_error(self.data[idx], error) from error
+
+
+def case_error(case: Mapping[str, Any], error: BaseException) -> ValueError:
+    """Return an error that names the case and the first cause, without the chain of transforms around it."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return ValueError(f"case {case.get('id', '?')}: {cause}")
+
+
+class TolerantDataset(IterableDataset):
+    """Cases one by one; one that cannot be read is recorded in `failures` and passed over.
+
+    A single case is no batch: its error is raised. Memory does not grow with the number of cases.
+
+    Args:
+        data: cases.
+        transform: applied to each case.
+    """
+
+    def __init__(self, data: Sequence[Mapping[str, Any]], transform: Compose) -> None:
+        super().__init__()
+        self.data = list(data)
+        self.transform = transform
+        self.failures: list[dict[str, str]] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the transformed cases that could be read."""
+        if not self.data:
+            raise ValueError("there is nothing to segment: name an image or a folder with --image")
+        for case in self.data:
+            try:
+                item = self.transform(dict(case))
+            except (RuntimeError, ValueError, OSError) as error:
+                failure = case_error(case, error)
+                if len(self.data) == 1:
+                    raise failure from error
+                self.failures.append({"id": str(case["id"]), "image": str(case["image"]), "error": str(failure)})
+                logger.warning("passed over %s", failure)
+                continue
+            yield item
+
+
+class CaseLoader(DataLoader):
+    """A loader whose order depends on (seed, epoch) alone, on one process or on several.
+
+    With `torch.distributed` initialised every rank gets its share of each batch: two processes with a batch
+    size of 8 see, step by step, the cases that one process sees with 16.
+
+    Args:
+        dataset: the cases.
+        batch_size: per process.
+        shuffle: permute the cases anew every epoch.
+        seed: of the order.
+        num_workers: processes that load; 0 loads in this one.
+        even: repeat cases so that every rank has equally many (training); without it some ranks may have one
+            case fewer, and every case is seen once (evaluation).
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        *,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        seed: int = 0,
+        num_workers: int = 0,
+        even: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        distributed = dist.is_available() and dist.is_initialized()
+        sampler = None
+        if len(dataset) and (shuffle or distributed):
+            sampler = DistributedSampler(
+                dataset,
+                even_divisible=shuffle if even is None else even,
+                num_replicas=dist.get_world_size() if distributed else 1,
+                rank=dist.get_rank() if distributed else 0,
+                shuffle=shuffle,
+                seed=seed,
+            )
+        super().__init__(
+            dataset, batch_size=batch_size, sampler=sampler, num_workers=num_workers, shuffle=False, **kwargs
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the order and of the data set's augmentation."""
+        if isinstance(self.sampler, DistributedSampler):
+            self.sampler.set_epoch(epoch)
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)

@@ -1,0 +1,17 @@
+"""Ignite handlers for training and evaluation."""
+
+from __future__ import annotations
+
+from .evaluation import EvaluationTable
+from .training import EpochSeeds, Progress, SaveBestWeights, StopEarly, TrainingState
+from .weights import LoadWeights
+
+__all__ = [
+    "EpochSeeds",
+    "EvaluationTable",
+    "LoadWeights",
+    "Progress",
+    "SaveBestWeights",
+    "StopEarly",
+    "TrainingState",
+]

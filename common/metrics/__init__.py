@@ -1,0 +1,49 @@
+"""Overlap, surface distances and agreement with the sentence: of cases, of sets, and for engines."""
+
+from .cases import CASE_COLUMNS, METRIC_DEFINITIONS, case_metrics, summarise
+from .cumulative import CaseTable, MicroDice, MicroIoU
+from .overlap import (
+    EMPTY_RULES,
+    OverlapCounts,
+    as_binary,
+    dice_image,
+    dice_micro,
+    dice_score,
+    iou_image,
+    iou_micro,
+    iou_score,
+    overlap_counts,
+    total_counts,
+)
+from .surface import SurfaceDistances, assd, hd95, surface_distances, surface_pixels
+from .text_mask_consistency import Consistency, count_components, named_sides, text_mask_consistency
+
+__all__ = [
+    "CASE_COLUMNS",
+    "EMPTY_RULES",
+    "METRIC_DEFINITIONS",
+    "CaseTable",
+    "Consistency",
+    "MicroDice",
+    "MicroIoU",
+    "OverlapCounts",
+    "SurfaceDistances",
+    "as_binary",
+    "assd",
+    "case_metrics",
+    "count_components",
+    "dice_image",
+    "dice_micro",
+    "dice_score",
+    "hd95",
+    "iou_image",
+    "iou_micro",
+    "iou_score",
+    "named_sides",
+    "overlap_counts",
+    "summarise",
+    "surface_distances",
+    "surface_pixels",
+    "text_mask_consistency",
+    "total_counts",
+]

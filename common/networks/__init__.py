@@ -1,0 +1,24 @@
+"""Assembled networks, all with `forward(image, text=None)`."""
+
+from __future__ import annotations
+
+from .convnext import ConvNextEncoder
+from .guide_decoder import GuideDecoder
+from .mmi_unet import MMIUNet
+from .plain import AttentionUNet, DynUNet2D, PlainNetwork, SwinUNETR2D, UNet, UNetPlusPlus
+from .prompt import PromptEncoder
+from .zone_unet import ZoneUNet
+
+__all__ = [
+    "AttentionUNet",
+    "ConvNextEncoder",
+    "DynUNet2D",
+    "GuideDecoder",
+    "MMIUNet",
+    "PlainNetwork",
+    "PromptEncoder",
+    "SwinUNETR2D",
+    "UNet",
+    "UNetPlusPlus",
+    "ZoneUNet",
+]

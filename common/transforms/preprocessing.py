@@ -1,0 +1,168 @@
+"""What happens to every case before the network, in training, evaluation, inference and hosts alike."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.data.utils import scale_affine
+from monai.transforms import Compose, InvertibleTransform, MapTransform
+from torch import Tensor
+from torch.nn import functional
+
+from .dictionary import LoadImageAsDisplayedd
+from .text import TokenizeTextd
+
+STRIDE = 32  # the coarsest feature map of the networks
+
+
+def image_text_preprocessing(
+    *,
+    image_size: int | Sequence[int] = 224,
+    max_tokens: int = 24,
+    text_encoder: str = "embedded",
+    laterality: str = "image",
+) -> Compose:
+    """Build the flat, deterministic preprocessing of 2-D images with a sentence.
+
+    Load as displayed, resize the image (bicubic), z-score it per channel, tokenise the sentence. The label, when
+    the case has one, stays on its own grid.
+
+    Args:
+        image_size: rows and columns of the network input, one number for a square; multiples of 32.
+        max_tokens: length of the token sequence.
+        text_encoder: name of the tokenizer, as for `build_tokenizer`.
+        laterality: "image" or "patient": whose left the network's sentences mean.
+
+    Raises:
+        ValueError: when `image_size` is no positive multiple of 32 or `laterality` is unknown.
+
+    Reference:
+        Zhong et al., "Ariadne's Thread", MICCAI 2023, and the code of MMI-UNet (utils/dataset.py).
+
+    Differences from the paper:
+        Shrinking is anti-aliased, so that a radiograph of 3000 pixels does not turn into noise; the same when
+        the images already have the size of the network input, as QaTa-COV19 has.
+    """
+    size = checked_size(image_size)
+    return Compose(
+        [
+            LoadImageAsDisplayedd(("image", "label"), dimensions=2),
+            ResizeImaged("image", size=size),
+            StandardizeImaged("image"),
+            TokenizeTextd(max_tokens=max_tokens, text_encoder=text_encoder, laterality=laterality),
+        ]
+    )
+
+
+def checked_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return `image_size` as rows and columns.
+
+    Raises:
+        ValueError: when it is not one or two positive multiples of 32.
+    """
+    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    valid = all(isinstance(side, int) and side >= STRIDE and side % STRIDE == 0 for side in sides)
+    if len(sides) != 2 or not valid:
+        raise ValueError(f"image_size must be one or two positive multiples of {STRIDE}, got {image_size!r}")
+    return sides[0], sides[1]
+
+
+class ResizeImaged(MapTransform, InvertibleTransform):
+    """Resize `(C, rows, columns)` images to the size of the network input: bicubic, anti-aliased when shrinking.
+
+    The inverse, meant for probabilities, is bilinear. Works with MONAI's `Invertd`.
+
+    Args:
+        keys: keys of the images.
+        size: rows and columns.
+        allow_missing_keys: do not fail when a key is missing.
+    """
+
+    def __init__(self, keys: KeysCollection, *, size: Sequence[int], allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.size = tuple(size)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Resize the images of one case into a new dictionary."""
+        case = dict(data)
+        for key in self.key_iterator(case):
+            image = case[key] if isinstance(case[key], MetaTensor) else MetaTensor(case[key])
+            original = tuple(image.shape[1:])
+            resized = _like(image, resize(image.as_tensor(), self.size, mode="bicubic"))
+            self.push_transform(resized, orig_size=original)
+            case[key] = resized
+        return case
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Bring maps back to the size before, bilinearly, into a new dictionary."""
+        case = dict(data)
+        for key in self.key_iterator(case):
+            trace = self.pop_transform(case[key])
+            original = tuple(int(side) for side in trace["orig_size"])
+            case[key] = _like(case[key], resize(case[key].as_tensor(), original, mode="bilinear"))
+        return case
+
+
+class StandardizeImaged(MapTransform):
+    """Subtract the mean and divide by the standard deviation, per image and channel (a flat channel becomes 0).
+
+    Args:
+        keys: keys of `(C, rows, columns)` images.
+        allow_missing_keys: do not fail when a key is missing.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Standardize the images of one case into a new dictionary."""
+        case = dict(data)
+        for key in self.key_iterator(case):
+            image = case[key]
+            scored = z_score(image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image))
+            case[key] = _same_grid(image, scored) if isinstance(image, MetaTensor) else scored
+        return case
+
+
+def resize(image: Tensor, size: Sequence[int], *, mode: str) -> Tensor:
+    """Resize `(C, rows, columns)` to `(C, *size)`, anti-aliased where it shrinks (bicubic only)."""
+    if tuple(image.shape[1:]) == tuple(size):
+        return image.clone()
+    shrinks = any(new < old for new, old in zip(size, image.shape[1:], strict=True))
+    antialias = shrinks and mode == "bicubic"
+    batch = image[None].to(torch.float32)
+    return functional.interpolate(batch, size=tuple(size), mode=mode, align_corners=False, antialias=antialias)[0]
+
+
+def z_score(image: Tensor) -> Tensor:
+    """Return `(C, rows, columns)` with mean 0 and (biased) standard deviation 1 per channel; flat channels are 0."""
+    values = image.to(torch.float64) if image.abs().max() > 1e4 else image.to(torch.float32)
+    dims = tuple(range(1, values.ndim))
+    centred = values - values.mean(dim=dims, keepdim=True)
+    deviation = centred.square().mean(dim=dims, keepdim=True).sqrt()
+    flat = deviation <= 1e-6 * values.abs().amax(dim=dims, keepdim=True)
+    return (centred / torch.where(flat, torch.ones_like(deviation), deviation) * ~flat).to(torch.float32)
+
+
+def _same_grid(image: MetaTensor, values: Tensor) -> MetaTensor:
+    """Return `values` with the meta data and the trace of `image`."""
+    return MetaTensor(values, meta=dict(image.meta), applied_operations=list(image.applied_operations))
+
+
+def _like(image: MetaTensor, values: Tensor) -> MetaTensor:
+    """Return resized `values` with the meta data and the trace of `image`, and the affine of the new grid."""
+    result = _same_grid(image, values)
+    before, after = tuple(image.shape[1:]), tuple(values.shape[1:])
+    if before != after:
+        scaling = scale_affine(before, after, centered=True)
+        result.affine = image.affine @ _padded(scaling).to(image.affine)
+    return result
+
+
+def _padded(affine: Any) -> Tensor:
+    """Return a 3 x 3 affine of the plane as 4 x 4."""
+    full = torch.eye(4, dtype=torch.float64)
+    plane = torch.as_tensor(affine, dtype=torch.float64)
+    full[:2, :2], full[:2, 3] = plane[:2, :2], plane[:2, 2]
+    return full

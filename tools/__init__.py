@@ -1,0 +1,1 @@
+"""Command-line tools: one job a module, `python -m tools.<name> --help`."""

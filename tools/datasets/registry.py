@@ -1,0 +1,58 @@
+"""The data sets that can be prepared, by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from .chest import MOSMEDDATA_PLUS, QATA_COV19, read_chest
+from .folder import CVC_CLINICDB, KVASIR_SEG, OWN_FOLDER, read_folder
+from .source import SourceData, SourceError, SourceOptions
+
+Reader = Callable[[Path, SourceOptions], SourceData]
+
+READERS: dict[str, Reader] = {
+    "qata_cov19": partial(read_chest, dataset=QATA_COV19),
+    "mosmeddata_plus": partial(read_chest, dataset=MOSMEDDATA_PLUS),
+    "cvc_clinicdb": partial(read_folder, dataset=CVC_CLINICDB),
+    "kvasir_seg": partial(read_folder, dataset=KVASIR_SEG),
+    "folder": partial(read_folder, dataset=OWN_FOLDER),
+}
+DATASETS = (*READERS, "phantom")
+
+
+def check_name(name: str) -> str:
+    """Return the name of a data set that can be prepared.
+
+    Raises:
+        SourceError: if it is unknown; the nearest names are offered.
+    """
+    if name in DATASETS:
+        return name
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), DATASETS, n=2, cutoff=0.4)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    raise SourceError(f"the data set must be one of {', '.join(DATASETS)}, got {name!r}{hint}")
+
+
+def read_source(name: str, source: Path, options: SourceOptions | None = None) -> SourceData:
+    """Read the lists of a source by the name of its data set.
+
+    Args:
+        name: one of :data:`DATASETS` except ``phantom``, which has no source.
+        source: folder of the source.
+        options: what the user said.
+
+    Returns:
+        The source's cases and header.
+
+    Raises:
+        SourceError: if the name is unknown or the source is not as it must be.
+    """
+    reader = READERS.get(check_name(name))
+    if reader is None:
+        raise SourceError(f"{name!r} is made, not read: it has no source")
+    if not source.is_dir():
+        raise SourceError(f"source must be a folder, got {source}, which {'is a file' if source.exists() else 'does not exist'}")
+    return reader(source, options or SourceOptions())
