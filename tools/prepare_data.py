@@ -12,7 +12,28 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tools.datasets import DATASETS, SourceData, SourceError, SourceOptions, prepare_dataset, read_source
 from tools.datasets.registry import check_name
+from tools.datasets.staging import staged_folder
 from tools.datasets.summary import print_summary
+
+HELP = """Turn a data set as people have it into one folder of images, masks and `dataset.json`.
+
+The source is never changed. Masks become 8-bit PNG of 0 and 255, captions stay as they are, whose left
+they mean is measured on the masks, and a summary tells what was found. On any error nothing is written.
+
+**Examples**
+
+QaTa-COV19 as Kaggle, GuideDecoder, LViT or SGSeg lay it out (captions may lie elsewhere):
+
+    python -m tools.prepare_data qata_cov19 --source QaTa-COV19-v2 --captions lvit --output data/qata
+
+Own images: `mine/images/`, optionally `mine/masks/` and a csv with the columns image,mask,text,split:
+
+    python -m tools.prepare_data folder --source mine --output data/mine
+
+Two hundred made-up chest radiographs, no data needed:
+
+    python -m tools.prepare_data phantom --count 200 --size 96 --output data/phantom
+"""
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -31,48 +52,48 @@ class Anatomy(str, Enum):
     POLYP = "polyp"
 
 
-@app.command()
+Name = Annotated[str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}.", show_default=False)]
+Output = Annotated[Path, typer.Option(help="Folder to write; new or empty.", show_default=False)]
+Source = Annotated[
+    Path | None, typer.Option(help="Folder of the data as you have it; never changed. Not for `phantom`.")
+]
+Captions = Annotated[
+    Path | None, typer.Option(help="Caption file or folder, where it is not inside the source.")
+]
+MaskThreshold = Annotated[
+    float | None, typer.Option(help="Mask values above it are foreground; for masks in lossy formats.")
+]
+WhoseLeft = Annotated[
+    Laterality | None, typer.Option(help="Whose left the captions mean; measured when not given.")
+]
+BodyPart = Annotated[Anatomy | None, typer.Option(help="Body part of an own folder; read from captions.")]
+Modality = Annotated[str | None, typer.Option(help="What the images are, such as 'chest CT slice'.")]
+License = Annotated[str | None, typer.Option(help="Terms of the data, kept in the list.")]
+Seed = Annotated[int, typer.Option(help="Seed of a random split, and of phantoms.")]
+Link = Annotated[bool, typer.Option("--link/--copy", help="Hard-link the images, or copy them.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder prepared before.")]
+Count = Annotated[int, typer.Option(help="Number of phantoms.", min=1)]
+Size = Annotated[int, typer.Option(help="Side of a phantom, in pixels.", min=32)]
+
+
+@app.command(help=HELP)
 def main(
-    name: Annotated[str, typer.Argument(help=f"Data set: {', '.join(DATASETS)}.", show_default=False)],
-    output: Annotated[Path, typer.Option(help="Folder to write; new or empty.", show_default=False)],
-    source: Annotated[
-        Path | None, typer.Option(help="Folder of the data as you have it; never changed. Not for `phantom`.")
-    ] = None,
-    captions: Annotated[
-        Path | None, typer.Option(help="Caption file or folder, where it is not inside the source.")
-    ] = None,
-    mask_threshold: Annotated[
-        float | None, typer.Option(help="Mask values above it are foreground; for masks in lossy formats.")
-    ] = None,
-    laterality: Annotated[
-        Laterality | None, typer.Option(help="Whose left the captions mean; measured when not given.")
-    ] = None,
-    anatomy: Annotated[Anatomy | None, typer.Option(help="Body part of an own folder; read from captions.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of a random split, and of phantoms.")] = 42,
-    link: Annotated[bool, typer.Option("--link/--copy", help="Hard-link the images, or copy them.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder prepared before.")] = False,
-    count: Annotated[int, typer.Option(help="Number of phantoms.")] = 400,
-    size: Annotated[int, typer.Option(help="Side of a phantom, in pixels.")] = 224,
+    name: Name,
+    output: Output,
+    source: Source = None,
+    captions: Captions = None,
+    mask_threshold: MaskThreshold = None,
+    laterality: WhoseLeft = None,
+    anatomy: BodyPart = None,
+    modality: Modality = None,
+    license: License = None,  # noqa: A002
+    seed: Seed = 42,
+    link: Link = False,
+    overwrite: Overwrite = False,
+    count: Count = 400,
+    size: Size = 224,
 ) -> None:
-    """Turn a data set as people have it into one folder of images, masks and `dataset.json`.
-
-    The source is never changed. Masks become 8-bit PNG of 0 and 255, captions stay as they are, the side that
-    "left" means is measured on the masks, and a summary tells what was found. On any error nothing is written.
-
-    **Examples**
-
-    QaTa-COV19 as Kaggle, GuideDecoder, LViT or SGSeg lay it out (captions may lie elsewhere):
-
-        python -m tools.prepare_data qata_cov19 --source QaTa-COV19-v2 --captions lvit --output data/qata
-
-    Own images: `mine/images/`, optionally `mine/masks/` and a csv with the columns image,mask,text,split:
-
-        python -m tools.prepare_data folder --source mine --output data/mine
-
-    Two hundred made-up chest radiographs, no data needed:
-
-        python -m tools.prepare_data phantom --count 200 --size 96 --output data/phantom
-    """
+    """Prepare one data set; see ``HELP``."""
     console = Console()
     try:
         if check_name(name) == "phantom":
@@ -85,13 +106,15 @@ def main(
             mask_threshold=mask_threshold,
             laterality=laterality.value if laterality else None,
             anatomy=anatomy.value if anatomy else None,
+            modality=modality,
+            license=license,
             seed=seed,
         )
         with console.status("reading lists …"):
             data = read_source(name, source, options)
         _prepare(data, source, output, options=options, link=link, overwrite=overwrite, console=console)
     except (SourceError, OSError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
         raise typer.Exit(code=1) from error
 
 
@@ -123,12 +146,13 @@ def _prepare(
 def _write_phantoms(
     output: Path, *, count: int, size: int, seed: int, overwrite: bool, console: Console
 ) -> None:
+    """Draw phantoms; the drawing code is imported here because it takes seconds to import."""
     from common.data.phantom_chest import write_phantom_dataset
 
-    if output.exists() and any(output.iterdir()) and not overwrite:
-        raise SourceError(f"output must be new or empty, got {output}, which is not: choose another, or give --overwrite")
-    with console.status(f"drawing {count} phantoms of {size} x {size} …"):
-        datalist = write_phantom_dataset(output, count=count, size=size, seed=seed)
+    status = console.status(f"drawing {count} phantoms of {size} x {size} …")
+    with status, staged_folder(output, overwrite=overwrite) as folder:
+        write_phantom_dataset(folder, count=count, size=size, seed=seed)
+    datalist = output / "dataset.json"
     console.print(f"[green]written:[/green] {count} phantoms, {datalist}", highlight=False, soft_wrap=True)
 
 

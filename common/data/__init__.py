@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .datalist import load_datalist, load_labelled_split, read_datalist, verify_files
+from .dataset import CaseDataset, CaseLoader, TolerantDataset, load_cases, single_case
 from .splits import (
     SECTIONS,
     draw_subset,
@@ -14,12 +15,17 @@ from .splits import (
 
 __all__ = [
     "SECTIONS",
+    "CaseDataset",
+    "CaseLoader",
+    "TolerantDataset",
     "draw_subset",
     "labelled_unlabelled_split",
+    "load_cases",
     "load_datalist",
     "load_labelled_split",
     "random_sections",
     "read_datalist",
+    "single_case",
     "subset_in_file_order",
     "subset_in_name_order",
     "verify_files",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def read_datalist(path: str | Path) -> tuple[Path, dict[str, Any]]:
     datalist = Path(path)
     if datalist.is_dir():
         datalist = datalist / DATALIST_NAME
-    datalist = datalist.absolute()
+    datalist = datalist.parent.resolve() / datalist.name
     if not datalist.is_file():
         raise FileNotFoundError(f"no data list at {datalist}: `python -m tools.prepare_data` writes one")
     try:
@@ -116,7 +117,7 @@ def verify_files(path: str | Path) -> int:
     if not isinstance(recorded, dict) or not recorded:
         raise ValueError(f"{datalist} must record checksums under 'sha256', got none")
     for name, expected in recorded.items():
-        file = _inside(datalist.parent, name, "sha256", datalist)
+        file = _inside(datalist, name, "sha256")
         if not file.is_file():
             raise FileNotFoundError(f"{datalist}: sha256 names {name!r}, which is missing")
         found = _digest(file)
@@ -182,7 +183,7 @@ def _check_disjoint_images(
     unhashed: dict[Path, tuple[str, str]] = {}
     for where, entry in _places(sections):
         section = where.partition("[")[0]
-        file = _inside(datalist.parent, entry["image"], f"{where} ({entry['id']}) image", datalist)
+        file = _inside(datalist, entry["image"], f"{where} ({entry['id']}) image")
         marks = [str(file)]
         if entry["image"] in recorded:
             marks.append(str(recorded[entry["image"]]))
@@ -234,7 +235,7 @@ def _case(datalist: Path, where: str, entry: Mapping[str, Any], laterality: str)
             case.pop(key, None)
             continue
         what = f"{where} ({entry['id']}) {key}"
-        file = _inside(datalist.parent, case[key], what, datalist)
+        file = _inside(datalist, case[key], what)
         if not file.is_file():
             raise FileNotFoundError(f"{datalist}: {what} must exist, got {case[key]!r}: no file {file}")
         case[key] = str(file)
@@ -246,9 +247,9 @@ def _case(datalist: Path, where: str, entry: Mapping[str, Any], laterality: str)
     return case
 
 
-def _inside(folder: Path, name: str, what: str, datalist: Path) -> Path:
-    root = folder.resolve()
-    file = (root / name).resolve()
+def _inside(datalist: Path, name: str, what: str) -> Path:
+    root = datalist.parent
+    file = Path(os.path.realpath(root / name))
     if not file.is_relative_to(root):
         raise ValueError(f"{datalist}: {what} must stay inside {root}, got {name!r}, which leads to {file}")
     return file

@@ -27,6 +27,7 @@ _NORMAL_SHARE = 0.04
 _NAMED_COUNTS = (0.35, 0.35, 0.20, 0.10)
 _FREE_SHARE = 0.35
 _SMALLEST = 32
+_SMALLEST_SHARE = 0.015
 _ATTEMPTS = 50
 
 
@@ -119,7 +120,7 @@ def _attempt(rng: np.random.Generator, size: int, named: frozenset[Zone], wordin
     shares = [render_opacity(opacity, lung) for opacity in opacities]
     mask = outline(shares[: len(infected)], lung)
     distractors = outline(shares[len(infected) :], lung)
-    if occupied_zones(mask) != named or occupied_zones(distractors) != frozenset(lookalikes):
+    if not (_fills(mask, named) and _fills(distractors, frozenset(lookalikes))):
         return None
     count = int(ndimage.label(mask)[1])
     sentence = caption(rng, named, count=count, wording=wording)
@@ -127,12 +128,26 @@ def _attempt(rng: np.random.Generator, size: int, named: frozenset[Zone], wordin
     return PhantomCase(image, mask, sentence, named, distractors, count)
 
 
-def occupied_zones(mask: np.ndarray) -> frozenset[Zone]:
-    """The zones of the picture (halves × thirds) in which a square mask has pixels."""
+def _fills(mask: np.ndarray, zones: frozenset[Zone]) -> bool:
+    """Whether a mask lies in exactly these zones, with a fair share of its pixels in each."""
+    shares = _zone_pixels(mask) / max(int(mask.sum()), 1)
+    return all(
+        (share >= _SMALLEST_SHARE) == (zone in zones) for zone, share in zip(ZONES, shares, strict=True)
+    )
+
+
+def _zone_pixels(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a square mask in each of the six zones."""
     rows, columns = np.nonzero(mask)
     thirds = (3 * rows + 1) // mask.shape[0]
     halves = (2 * columns + 1) // mask.shape[1]
-    return frozenset(ZONES[index] for index in np.unique(3 * halves + thirds))
+    return np.bincount(3 * halves + thirds, minlength=len(ZONES))
+
+
+def occupied_zones(mask: np.ndarray) -> frozenset[Zone]:
+    """The zones of the picture (halves × thirds) in which a square mask has pixels."""
+    pixels = _zone_pixels(mask)
+    return frozenset(zone for zone, count in zip(ZONES, pixels, strict=True) if count)
 
 
 def _draw(anatomy: ChestAnatomy, lung: Field, opacities: list[Opacity], shares: list[Field]) -> Field:

@@ -17,7 +17,7 @@ LEVELS = ("upper", "middle", "lower")
 ZONES: tuple[Zone, ...] = tuple((side, level) for side in SIDES for level in LEVELS)
 """The six lung zones, sides as halves of the picture, levels as thirds of its height."""
 
-_PLAN = 96
+_PLAN = 64
 _GAP = 0.014
 _SMALLEST_RADIUS = 0.028
 

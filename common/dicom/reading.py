@@ -12,6 +12,8 @@ from pydicom.errors import InvalidDicomError
 
 try:  # pydicom 3
     from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
+
+    DECODES_TO_RGB = True
 except ImportError:  # pydicom 2
     from pydicom.pixel_data_handlers.util import (
         apply_color_lut,
@@ -19,6 +21,8 @@ except ImportError:  # pydicom 2
         apply_voi_lut,
         convert_color_space,
     )
+
+    DECODES_TO_RGB = False
 
 WHITE = 255.0
 # Patient directions of PS3.3 C.7.6.1.1.1 as steps in RAS+ space.
@@ -37,14 +41,16 @@ class DicomPixels:
     """Pixels on the stored grid, with display brightness.
 
     Args:
-        pixels: `(C, Rows, Columns)` float32; C is 1, or 3 for colour. With a window or lookup table of interest
-            0 is black and 255 white; otherwise modality values (such as HU), reversed for MONOCHROME1.
-        directions: 4 x 4, from (row, column, normal) to RAS+ millimetres; exact for images with a position and
-            orientation, directions alone for those with Patient Orientation; None when the file has neither.
+        pixels: `(C, Rows, Columns)` float32; C is 1, or 3 for colour. With a window or lookup table of
+            interest 0 is black and 255 white; otherwise modality values (such as HU), reversed for
+            MONOCHROME1.
+        directions: 4 x 4, from (row, column, normal) to RAS+ millimetres; exact for images with a position
+            and orientation, directions alone for those with Patient Orientation; None when the file has
+            neither.
         positioned: whether `directions` is a true affine.
         spacing: row and column distance in mm, or None when unknown.
-        spacing_kind: "patient" (Pixel Spacing), "detector" (Imager Pixel Spacing, at the detector's plane, larger
-            than in the patient) or "unknown".
+        spacing_kind: "patient" (Pixel Spacing), "detector" (Imager Pixel Spacing, at the detector's plane,
+            larger than in the patient) or "unknown".
     """
 
     pixels: np.ndarray
@@ -64,13 +70,16 @@ def read_dicom_pixels(path: str | Path) -> DicomPixels:
     """Read one single-frame DICOM image as a viewer shows it, on the grid on which it is stored.
 
     Rescale slope and intercept or the modality lookup table, the first window (linear, exact or sigmoid) or
-    lookup table of interest, padding pixels (made black), palettes, colour spaces and MONOCHROME1 are applied.
+    lookup table of interest, padding pixels (made black), palettes, colour spaces and MONOCHROME1 are
+    applied.
 
     Raises:
-        ValueError: when the file is no DICOM image, cannot be decoded or has several frames; the file is named.
+        ValueError: when the file is no DICOM image, cannot be decoded or has several frames; the file is
+            named.
 
     Reference:
-        DICOM PS3.3, C.7.6.1.1.1 (Patient Orientation), C.7.6.2 (Image Plane), C.11.1 and C.11.2 (lookup tables).
+        DICOM PS3.3, C.7.6.1.1.1 (Patient Orientation), C.7.6.2 (Image Plane), C.11.1 and C.11.2 (lookup
+        tables).
     """
     try:
         dataset = pydicom.dcmread(path)
@@ -99,8 +108,7 @@ def _display_values(dataset: Dataset) -> np.ndarray:
         palette = apply_color_lut(stored, dataset)
         return _channels_first(palette * (WHITE / np.iinfo(palette.dtype).max))
     if stored.ndim == 3:
-        # Decoders that return YBR leave the tag at YBR; those that convert set it to RGB.
-        if photometric in ("YBR_FULL", "YBR_FULL_422"):
+        if photometric in ("YBR_FULL", "YBR_FULL_422") and not DECODES_TO_RGB:
             stored = convert_color_space(stored, photometric, "RGB")
         return _channels_first(stored)
     values, scaled = _interest(apply_modality_lut(stored, dataset), dataset)

@@ -116,7 +116,7 @@ class TextGuidedTrainer(SupervisedTrainer):
 def loss_terms(output: Mapping[str, Any]) -> dict[str, float]:
     """Return the total loss and every named term of a trainer's ``engine.state.output``, for loggers."""
     terms = {"loss": output[CommonKeys.LOSS], **output["terms"]}
-    return {name: float(term) for name, term in terms.items()}
+    return {name: float(term.detach()) for name, term in terms.items()}
 
 
 def _plain(tensor: Tensor) -> Tensor:

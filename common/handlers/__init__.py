@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .evaluation import EvaluationTable
+from .evaluation import EvaluationTable, MicroDiceMetric
 from .training import EpochSeeds, Progress, SaveBestWeights, StopEarly, TrainingState
 from .weights import LoadWeights
 
@@ -10,6 +10,7 @@ __all__ = [
     "EpochSeeds",
     "EvaluationTable",
     "LoadWeights",
+    "MicroDiceMetric",
     "Progress",
     "SaveBestWeights",
     "StopEarly",

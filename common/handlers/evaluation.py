@@ -14,23 +14,31 @@ from typing import Any
 import monai
 import numpy as np
 import torch
-import torch.distributed as dist
 from ignite.engine import Engine, Events
-from monai.data import MetaTensor
+from monai.handlers import IgniteMetricHandler, from_engine
 
 from .. import __version__
 from ..checks import file_sha256
-from ..metrics import case_metrics, summarise
+from ..metrics import CASE_COLUMNS, CaseTable, MicroDice
 
-DESCRIPTION_COLUMNS = ("id", "image", "label", "prediction", "text")
+
+class MicroDiceMetric(IgniteMetricHandler):
+    """Dice over all pixels of the set, as MONAI's engines take a metric.
+
+    Reads the thresholded ``pred`` and the ``label`` of decollated cases, whose sizes may differ.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(metric_fn=MicroDice(), output_transform=from_engine(["pred", "label"]), save_details=False)
 
 
 class EvaluationTable:
     """Measure every case of an evaluation and write ``cases.csv`` and ``summary.json``.
 
-    The prediction is compared with the label on the label's own grid, in pixels. Under `torch.distributed` the
-    rows of all ranks are gathered and rank 0 writes. Both files are written under a temporary name and renamed.
-    The summary's metrics also go to ``engine.state.metrics``.
+    The prediction is compared with the label on the label's own grid, in pixels; without labels the table says
+    how far each prediction agrees with its sentence. Under `torch.distributed` the rows of all ranks are
+    gathered and rank 0 writes. Both files are written under a temporary name and renamed. The metrics also go
+    to ``engine.state.metrics``.
 
     Args:
         output_dir: folder of the two files.
@@ -54,78 +62,38 @@ class EvaluationTable:
         self.output_dir = Path(output_dir)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.laterality = laterality
-        self.surface = surface
         self.description = dict(description or {})
         self.dataset = dataset
-        self.rows: list[dict[str, Any]] = []
+        self.table = CaseTable(laterality=laterality, surface=surface)
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._reset)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add_batch)
+        self.table.attach(engine, "cases")
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
-
-    def _reset(self) -> None:
-        self.rows = []
-
-    def add_batch(self, engine: Engine) -> None:
-        """Measure the decollated cases of the batch that has just been predicted."""
-        for case, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.rows.append(self._row(case, output))
-
-    def _row(self, case: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
-        sentence = case.get("sentence", "")
-        row = {
-            "id": case["id"],
-            "image": case.get("image_path", ""),
-            "label": case.get("label_path", ""),
-            "prediction": self._relative(case.get("prediction_path", output.get("prediction_path", ""))),
-            "text": sentence,
-        }
-        label = output.get("label")
-        if label is None:
-            return row
-        return row | case_metrics(
-            _array(output["pred"]),
-            _array(label),
-            sentence=sentence,
-            laterality=self.laterality,
-            surface=self.surface,
-        )
-
-    def _relative(self, path: str) -> str:
-        return os.path.relpath(path, self.output_dir) if path else ""
 
     def write(self, engine: Engine) -> None:
         """Gather the rows of all ranks and write both files."""
-        rows = self._gathered()
-        metrics = summarise([row for row in rows if "tp" in row])
-        subsets = metrics.pop("subsets", {})
-        engine.state.metrics.update({k: v for k, v in metrics.items() if isinstance(v, (int, float))})
+        rows = [row | {"prediction": self._relative(row["prediction"])} for row in self.table.rows]
+        engine.state.metrics.pop("cases", None)
         if engine.state.rank != 0:
             return
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        write_table(rows, self.output_dir / "cases.csv")
         failures = getattr(self.dataset, "failures", [])
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        write_table(rows, self.output_dir / "cases.csv", CASE_COLUMNS)
         if failures:
-            write_table(failures, self.output_dir / "failures.csv")
-        summary = self.description | {
+            write_table(failures, self.output_dir / "failures.csv", tuple(failures[0]))
+        summary = {
+            **self.description,
+            "protocol": "predictions on the label's own grid, in pixels",
             "laterality": self.laterality,
-            "count": len(rows),
             "failures": len(failures),
-            "metrics": metrics,
-            "subsets": subsets,
+            **self.table.summary,
             **self._provenance(),
         }
         write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", self.output_dir / "summary.json")
 
-    def _gathered(self) -> list[dict[str, Any]]:
-        if not (dist.is_available() and dist.is_initialized()):
-            return self.rows
-        parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, self.rows)
-        unique = {row["id"]: row for part in parts for row in part}
-        return [unique[name] for name in sorted(unique)]
+    def _relative(self, path: str) -> str:
+        return Path(os.path.relpath(path, self.output_dir)).as_posix() if path else ""
 
     def _provenance(self) -> dict[str, Any]:
         exists = self.checkpoint is not None and self.checkpoint.is_file()
@@ -143,19 +111,19 @@ class EvaluationTable:
         }
 
 
-def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows as UTF-8 csv, one column for every key of any row; None becomes an empty cell.
+def write_table(rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequence[str]) -> None:
+    """Write rows as UTF-8 csv; None becomes an empty cell.
 
     Args:
         rows: one mapping per case.
         path: the file; written under a temporary name and renamed.
+        columns: the first row, and the keys to write.
     """
-    columns = list(dict.fromkeys([*DESCRIPTION_COLUMNS, *(key for row in rows for key in row)]))
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+        writer.writerows({name: "" if row[name] is None else row[name] for name in columns} for row in rows)
     os.replace(temporary, path)
 
 
@@ -164,8 +132,3 @@ def write_text(text: str, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
-
-
-def _array(tensor: Any) -> np.ndarray:
-    plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else torch.as_tensor(tensor)
-    return plain.detach().cpu().numpy()[0] > 0.5

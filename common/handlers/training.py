@@ -203,7 +203,7 @@ class Progress:
 
 
 def _shown_loss(output: Any) -> dict[str, float]:
-    return {"loss": float(output["loss"])} if isinstance(output, dict) and "loss" in output else {}
+    return {"loss": float(output["loss"].detach())} if isinstance(output, dict) and "loss" in output else {}
 
 
 def write_tensors(content: Any, path: Path) -> None:

@@ -24,7 +24,8 @@ def masked_mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
 
     Args:
         tokens: `(B, L, C)`.
-        mask: `(B, L)` bool, True where a token is real; None averages all. A row without a real token averages all.
+        mask: `(B, L)` bool, True where a token is real; None averages all, and so does a row without a real
+            token.
     """
     if mask is None:
         return tokens.mean(dim=1)
@@ -67,7 +68,9 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, channels: int, heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         if channels % heads:
-            raise ValueError(f"channels must be a multiple of heads, got {channels} channels and {heads} heads")
+            raise ValueError(
+                f"channels must be a multiple of heads, got {channels} channels and {heads} heads"
+            )
         self.heads = heads
         self.dropout = dropout
         self.query = nn.Linear(channels, channels)

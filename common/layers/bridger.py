@@ -18,7 +18,8 @@ class BridgerOutput(NamedTuple):
         text: `(B, L, D)`, the text tokens plus what the image changed.
         image_tokens: `(B, N, C)`, the image tokens after interaction, row by row.
         text_tokens: `(B, L, C)`, the text tokens after interaction.
-        text_attention: `(B, heads, L, h, w)`, where each text token looks in the image (sums to 1 over h, w); or None.
+        text_attention: `(B, heads, L, h, w)`, where each text token looks in the image (sums to 1 over h, w),
+            or None.
     """
 
     image: Tensor
@@ -47,7 +48,8 @@ class Bridger(nn.Module):
 
     Differences from the paper:
         Any stage size works: an odd side keeps its last row or column through the transposed convolution, as
-        7 -> 3 -> 7 in the paper, and a side of 1 is padded by zeros to 2. Padded text can be left out of attention.
+        7 -> 3 -> 7 in the paper, and a side of 1 is padded by zeros to 2. Padded text can be left out of
+        attention.
     """
 
     def __init__(

@@ -14,8 +14,8 @@ class GuideDecoderBlock(nn.Module):
     """Self-attention of the pixels, cross-attention to the text, then up-sampling with the skip.
 
     `t = LeakyReLU(Linear(GELU(Conv1d(text))))` with the convolution over the token axis;
-    `x <- x + LN(SelfAttention(LN(x)))`; `x <- x + s LN(CrossAttention(LN(x), t))`, both with sinusoidal positions on
-    queries and keys.
+    `x <- x + LN(SelfAttention(LN(x)))`; `x <- x + s LN(CrossAttention(LN(x), t))`, both with sinusoidal positions
+    on queries and keys.
 
     Args:
         in_channels: channels C of the coarse features.
@@ -27,8 +27,8 @@ class GuideDecoderBlock(nn.Module):
         dropout: of attention weights in training, in [0, 1).
 
     Reference:
-        Zhong et al., "Ariadne's Thread: using text prompts to improve segmentation of infected areas from chest
-        X-ray images", 2023, GuideDecoder.
+        Zhong et al., "Ariadne's Thread: using text prompts to improve segmentation of infected areas from
+        chest X-ray images", 2023, GuideDecoder.
 
     Differences from the paper:
         Positions are computed for the size at hand, so any image size works.

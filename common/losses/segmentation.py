@@ -67,13 +67,13 @@ def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
 class SegmentationObjective(nn.Module):
     r"""The supervised objective as named, already weighted terms whose sum is the loss.
 
-    ``dice_bce`` has the terms ``dice`` and ``bce``; ``dice_only`` has ``dice`` alone. The published numbers of
-    GuideDecoder, MMI-UNet and Semi-MedRef were trained with what amounts to ``dice_only``: their ``DiceCELoss``
-    took the cross-entropy of a softmax over one channel, which is constantly zero.
+    ``dice_bce`` has the terms ``dice`` and ``bce``; ``dice_only`` has ``dice`` alone. The published numbers
+    of GuideDecoder, MMI-UNet and Semi-MedRef were trained with what amounts to ``dice_only``: their
+    ``DiceCELoss`` took the cross-entropy of a softmax over one channel, which is constantly zero.
 
     Logits at several scales (deep supervision: a sequence under ``logits``, full resolution first, or further
-    tensors under ``deep_logits``) are each compared with the target resized to their size (nearest). Scale `k`
-    has the weight :math:`2^{-k}`, normalised to a sum of one: the terms keep their names and magnitude.
+    tensors under ``deep_logits``) are each compared with the target resized to their size (nearest). Scale
+    `k` has the weight :math:`2^{-k}`, normalised to a sum of one: the terms keep their names and magnitude.
 
     Args:
         kind: ``"dice_bce"`` or ``"dice_only"``.

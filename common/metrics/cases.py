@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from .overlap import as_binary, dice_image, dice_micro, dice_score, iou_image, iou_micro, iou_score, overlap_counts
+from .overlap import (
+    as_binary,
+    dice_image,
+    dice_micro,
+    dice_score,
+    iou_image,
+    iou_micro,
+    iou_score,
+    overlap_counts,
+)
 from .surface import surface_distances
 from .text_mask_consistency import findings_of, named_sides, text_mask_consistency
 
@@ -43,9 +52,9 @@ METRIC_DEFINITIONS: Mapping[str, str] = MappingProxyType(
         "iou_image": "mean of the images' IoU; two empty masks score 0",
         "dice_image_empty_one": "mean of the images' Dice; two empty masks score 1",
         "iou_image_empty_one": "mean of the images' IoU; two empty masks score 1",
-        "hd95": "95th percentile of the pooled directed surface distances; mean over the images where neither "
-        "mask is empty",
-        "assd": "mean of the two directed mean surface distances; mean over the images where neither mask is empty",
+        "hd95": "95th percentile of both directed surface distances pooled; mean over images with no "
+        "empty mask",
+        "assd": "mean of the two directed mean surface distances; mean over images with no empty mask",
         "side_prediction": "share of predictions on exactly the sides that the sentence names",
         "side_truth": "the same share for the true masks: the ceiling",
         "zones_prediction": "mean Jaccard index of the zones that the prediction occupies and the named ones",
@@ -107,10 +116,10 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         rows: mappings with the columns of `CASE_COLUMNS`; None, an empty string or NaN is undefined.
 
     Returns:
-        ``{"count": cases, "metrics": {...}, "subsets": {"one_sided": {"count": ..., "metrics": {...}}}}``. The
-        metrics are those of `METRIC_DEFINITIONS` and, for each that leaves cases out, ``n_<name>``: the number of
-        cases behind it. A metric without any case is None. The one-sided subset holds the cases whose sentence
-        names exactly one side.
+        ``{"count": cases, "metrics": {...}, "subsets": {"one_sided": {"count": ..., "metrics": {...}}},
+        "definitions": {...}}``. The metrics are those of `METRIC_DEFINITIONS` and, for each that leaves cases
+        out, ``n_<name>``: the number of cases behind it. A metric without any case is None. The one-sided
+        subset holds the cases whose sentence names exactly one side.
     """
     rows = list(rows)
     one_sided = [row for row in rows if _is_one_sided(row)]
@@ -118,6 +127,7 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "count": len(rows),
         "metrics": _metrics(rows),
         "subsets": {"one_sided": {"count": len(one_sided), "metrics": _metrics(one_sided)}},
+        "definitions": dict(METRIC_DEFINITIONS),
     }
 
 
@@ -128,8 +138,15 @@ def _metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | int | None]
         if tp is not None and fp is not None and fn is not None
     ]
     scores: tuple[tuple[str, Callable[..., float | None]], ...]
-    scores = (("dice_micro", dice_micro), ("iou_micro", iou_micro), ("dice_image", dice_image), ("iou_image", iou_image))
-    metrics: dict[str, float | int | None] = {name: score(counts) if counts else None for name, score in scores}
+    scores = (
+        ("dice_micro", dice_micro),
+        ("iou_micro", iou_micro),
+        ("dice_image", dice_image),
+        ("iou_image", iou_image),
+    )
+    metrics: dict[str, float | int | None] = {
+        name: score(counts) if counts else None for name, score in scores
+    }
     metrics["dice_image_empty_one"] = dice_image(counts, empty="one")
     metrics["iou_image_empty_one"] = iou_image(counts, empty="one")
     metrics["n_overlap"] = len(counts)
@@ -160,6 +177,7 @@ def _spatial(mask: Any, name: str) -> np.ndarray:
         return binary
     if binary.ndim not in (3, 4) or binary.shape[0] != 1:
         raise ValueError(
-            f"{name} must have shape (rows, cols), (1, rows, cols) or (1, rows, cols, slices), got {binary.shape}."
+            f"{name} must have shape (rows, cols), (1, rows, cols) or (1, rows, cols, slices), "
+            f"got {binary.shape}."
         )
     return binary[0]

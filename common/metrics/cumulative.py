@@ -16,7 +16,7 @@ from torch import distributed as dist
 from .cases import CASE_COLUMNS, Row, case_metrics, summarise
 from .overlap import EMPTY_RULES, dice_score, iou_score
 
-_PATH_KEYS = {"image": "image_path", "label": "label_path", "prediction": "prediction_path"}
+_PATH_KEYS = {"image": "image_path", "label": "label_path", "prediction": "pred_path"}
 _UNITS = ("pixel", "mm")
 
 
@@ -53,14 +53,15 @@ class _MicroOverlap(CumulativeIterationMetric):
 class MicroDice(_MicroOverlap):
     """Dice over all pixels of a set, for ``monai.handlers.IgniteMetricHandler(metric_fn=...)``.
 
-    Call it with a list of `(C, *spatial)` binary masks, whose sizes may differ, or a batch `(B, C, *spatial)`;
-    `get_buffer` holds the `(cases, 3)` counts, and `aggregate` gathers them from all processes.
+    Call it with a list of `(C, *spatial)` binary masks, whose sizes may differ, or a batch `(B, C,
+    *spatial)`; `get_buffer` holds the `(cases, 3)` counts, and `aggregate` gathers them from all processes.
 
     Args:
         empty: what a set without a single foreground pixel scores: ``"zero"``, ``"one"`` or ``"skip"`` (NaN).
 
     Raises:
-        ValueError: if the rule is unknown; when called with masks of two shapes or with values besides 0 and 1.
+        ValueError: if the rule is unknown; when called with masks of two shapes or with values besides 0
+            and 1.
     """
 
     def aggregate(self) -> Tensor:
@@ -75,7 +76,8 @@ class MicroIoU(_MicroOverlap):
         empty: what a set without a single foreground pixel scores: ``"zero"``, ``"one"`` or ``"skip"`` (NaN).
 
     Raises:
-        ValueError: if the rule is unknown; when called with masks of two shapes or with values besides 0 and 1.
+        ValueError: if the rule is unknown; when called with masks of two shapes or with values besides 0
+            and 1.
     """
 
     def aggregate(self) -> Tensor:
@@ -88,17 +90,19 @@ class CaseTable(Metric):
 
     Attach it to an evaluator (``key_val_metric`` or ``additional_metrics`` take it as it is). It reads each
     decollated case, the batch's entries overlaid with the output's: ``pred`` and ``label`` `(1, *spatial)`
-    binary masks, ``sentence``, ``id``, ``laterality``, ``image_path`` and ``label_path``; all but ``pred`` may
-    be missing. After a run `rows` holds the table of all processes in the order of the data, a case that the
-    sampler repeated only once.
+    binary masks, ``sentence``, ``id``, ``laterality``, ``image_path`` and ``label_path``; all but ``pred``
+    may be missing. After a run `rows` holds the table of all processes in the order of the data, a case
+    that the sampler repeated only once.
 
     Args:
         laterality: whose left the sentences mean where a case does not say: ``"image"`` or ``"patient"``.
-        unit: of the surface distances: ``"pixel"``, or ``"mm"`` from the label's (else the prediction's) spacing.
+        unit: of the surface distances: ``"pixel"``, or ``"mm"`` from the label's (else the prediction's)
+            spacing.
         surface: whether to measure surface distances.
 
     Raises:
-        ValueError: if the unit is unknown; in a run, if a mask is not binary or two shapes differ, naming the case.
+        ValueError: if the unit is unknown; in a run, if a mask is not binary or two shapes differ, naming
+            the case.
     """
 
     def __init__(self, *, laterality: str = "image", unit: str = "pixel", surface: bool = True) -> None:

@@ -70,9 +70,7 @@ def overlap_counts(prediction: Any, label: Any) -> OverlapCounts:
     return OverlapCounts(tp, int(np.count_nonzero(predicted)) - tp, int(np.count_nonzero(true)) - tp)
 
 
-def dice_score(
-    counts: tuple[int, int, int], *, empty: str = "zero", epsilon: float = 0.0
-) -> float | None:
+def dice_score(counts: tuple[int, int, int], *, empty: str = "zero", epsilon: float = 0.0) -> float | None:
     r"""Dice of one pair of masks, :math:`2TP / (2TP + FP + FN + \epsilon)`.
 
     Args:
@@ -96,9 +94,7 @@ def dice_score(
     return _ratio(2 * tp, 2 * tp + fp + fn, empty=empty, epsilon=epsilon)
 
 
-def iou_score(
-    counts: tuple[int, int, int], *, empty: str = "zero", epsilon: float = 0.0
-) -> float | None:
+def iou_score(counts: tuple[int, int, int], *, empty: str = "zero", epsilon: float = 0.0) -> float | None:
     r"""Intersection over union (Jaccard index) of one pair of masks, :math:`TP / (TP + FP + FN + \epsilon)`.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,17 +45,18 @@ def text_mask_consistency(
 ) -> Consistency:
     """Compare a mask with what its sentence says.
 
-    Side: the sides with at least `min_share` of the mask's pixels are exactly the named ones. Zones: the same rule
-    for each zone, compared by the Jaccard index. Count: the components (diagonal neighbours belong together) of at
-    least `min_component` of the image are as many as named. A sentence that denies every finding names no side, no
-    zone and zero components. The halves and thirds of the *image* stand for the zones; real lungs are not
-    that regular ("lower" lies around 0.59 of the height in QaTa-COV19), so even true masks stay below 1: read a
-    prediction's score beside the true mask's.
+    Side: the sides with at least `min_share` of the mask's pixels are exactly the named ones. Zones: the
+    same rule for each zone, compared by the Jaccard index. Count: the components (diagonal neighbours
+    belong together) of at least `min_component` of the image are as many as named. A sentence that denies
+    every finding names no side, no zone and zero components. The halves and thirds of the *image* stand for
+    the zones; real lungs are not that regular ("lower" lies around 0.59 of the height in QaTa-COV19), so
+    even true masks stay below 1: read a prediction's score beside the true mask's.
 
     Args:
         mask: binary, `(rows, cols)`, or `(rows, cols, slices)`, whose slices are added up for side and zones.
         findings: what the sentence says; None for no sentence.
-        laterality: ``"image"`` (left is the left half of the image) or ``"patient"`` (left is the right half).
+        laterality: ``"image"`` (left is the left half of the image) or ``"patient"`` (left is the right
+            half).
         min_share: smallest share of the mask's pixels that counts as being there, in [0, 1).
         min_component: smallest component that counts, as a share of the image's pixels, in [0, 1).
 
@@ -64,7 +64,8 @@ def text_mask_consistency(
         The three agreements.
 
     Raises:
-        ValueError: if the mask is not binary or has no 2 or 3 dimensions, or a share or the laterality is unknown.
+        ValueError: if the mask is not binary or has no 2 or 3 dimensions, or a share or the laterality is
+            unknown.
     """
     for name, share in (("min_share", min_share), ("min_component", min_component)):
         if not 0 <= share < 1:
@@ -82,9 +83,8 @@ def text_mask_consistency(
     )
 
 
-@lru_cache(maxsize=8192)
 def findings_of(sentence: str | None) -> Findings | None:
-    """Read a sentence once; None for a missing or blank one."""
+    """Read a sentence; None for a missing or blank one."""
     if sentence is None or not sentence.strip():
         return None
     return read_findings(sentence)
@@ -97,7 +97,8 @@ def named_sides(findings: Findings) -> frozenset[str] | None:
         findings: of the sentence.
 
     Returns:
-        Some of ``left``, ``right``, ``center``; empty when every finding is denied; None when it does not say.
+        Some of ``left``, ``right``, ``center``; empty when every finding is denied; None when it does not
+        say.
     """
     if findings.zones:
         return frozenset(side for side, _ in findings.zones)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from .convnext import ConvNextEncoder
 from .guide_decoder import GuideDecoder
 from .mmi_unet import MMIUNet
-from .plain import AttentionUNet, DynUNet2D, PlainNetwork, SwinUNETR2D, UNet, UNetPlusPlus
+from .plain import AttentionUNet, DynUNet, PlainNetwork, SwinUNETR, UNet, UNetPlusPlus
 from .prompt import PromptEncoder
 from .zone_unet import ZoneUNet
 
 __all__ = [
     "AttentionUNet",
     "ConvNextEncoder",
-    "DynUNet2D",
+    "DynUNet",
     "GuideDecoder",
     "MMIUNet",
     "PlainNetwork",
     "PromptEncoder",
-    "SwinUNETR2D",
+    "SwinUNETR",
     "UNet",
     "UNetPlusPlus",
     "ZoneUNet",

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from os import PathLike
 
+import torch
 from torch import Tensor, nn
-from transformers import ConvNextConfig, ConvNextModel
+from transformers import AutoConfig, ConvNextConfig, ConvNextModel, PretrainedConfig
 
 from ..layers import scale_channels
 
@@ -22,8 +23,8 @@ class ConvNextEncoder(nn.Module):
 
     Args:
         in_channels: channels of the image.
-        pretrained: Hugging Face id in the local cache, or a folder with `config.json` and `model.safetensors`; it
-            fixes channels and depths. None starts at random.
+        pretrained: Hugging Face id in the local cache, or a folder with `config.json` and `model.safetensors`;
+            it fixes channels and depths. None starts at random.
         width: factor on the channel counts 96, 192, 384, 768; 1 with `pretrained`.
         depths: blocks of each stage, without `pretrained`.
         drop_path: stochastic depth rate of the last block, in [0, 1).
@@ -33,15 +34,15 @@ class ConvNextEncoder(nn.Module):
         channels: channels of the four stages.
 
     Raises:
-        ValueError: if `pretrained` cannot be combined with the other arguments or is not a ConvNeXt of four stages.
+        ValueError: if `pretrained` cannot be combined with the other arguments or is no ConvNeXt of four stages.
         FileNotFoundError: if the pretrained weights are not on this machine.
 
     Reference:
         Liu et al., "A ConvNet for the 2020s", 2022, table 9.
 
     Differences from the paper:
-        No final norm and no classifier: the stages' features are what is used. A random start has a residual scale
-        of 0.1 and not 1e-6, which a short training from scratch would not leave.
+        No final norm and no classifier: the stages' features are what is used. A random start has a residual
+        scale of 0.1 and not 1e-6, which a short training from scratch would not leave.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class ConvNextEncoder(nn.Module):
 
         Args:
             index: 0 to 3.
-            features: the image for stage 0, else the features of the stage before, `(B, channels[index - 1], H, W)`.
+            features: the image for stage 0, else the stage before's features, `(B, channels[index - 1], H, W)`.
 
         Returns:
             `(B, channels[index], h, w)` at stride 4, 8, 16 or 32 of the image.
@@ -99,26 +100,37 @@ def _load(name: str | PathLike[str], in_channels: int, width: float, drop_path: 
     if width != 1.0:
         raise ValueError(f"width must be 1 with pretrained weights, got {width}: drop width or pretrained")
     try:
-        model = ConvNextModel.from_pretrained(
+        config = AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
+        _check_config(config, str(name), in_channels)
+        model, report = ConvNextModel.from_pretrained(
             name,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,
             drop_path_rate=drop_path,
         )
     except OSError as error:
         raise FileNotFoundError(
-            f"pretrained must be a cached Hugging Face id or a folder with config.json and model.safetensors, "
+            "pretrained must be a cached Hugging Face id or a folder with config.json and model.safetensors, "
             f"got {str(name)!r}: {error}"
         ) from error
-    config = model.config
+    # the norm behind the pooling is not used here
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("layernorm."))
+    if missing:
+        raise ValueError(
+            f"pretrained must hold all weights of a ConvNeXt, got {str(name)!r} without {missing[0]}"
+        )
+    return model
+
+
+def _check_config(config: PretrainedConfig, name: str, in_channels: int) -> None:
     if config.model_type != "convnext" or len(config.hidden_sizes) != 4:
         raise ValueError(
-            f"pretrained must be a ConvNeXt with 4 stages, got {config.model_type} with "
-            f"{len(config.hidden_sizes)} stages in {str(name)!r}"
+            f"pretrained must be a ConvNeXt with 4 stages, got the model type {config.model_type!r} in {name!r}"
         )
     if config.num_channels != in_channels:
         raise ValueError(
-            f"in_channels must be {config.num_channels} with the weights of {str(name)!r}, got {in_channels}"
+            f"in_channels must be {config.num_channels} with the weights of {name!r}, got {in_channels}"
         )
-    return model

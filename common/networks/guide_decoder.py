@@ -34,12 +34,12 @@ class GuideDecoder(nn.Module):
         residual_scale: first value of the learnt scale on what the text adds.
 
     Reference:
-        Zhong et al., "Ariadne's Thread: using text prompts to improve segmentation of infected areas from chest
-        X-ray images", 2023.
+        Zhong et al., "Ariadne's Thread: using text prompts to improve segmentation of infected areas from
+        chest X-ray images", 2023.
 
     Differences from the paper:
-        Any size that is a multiple of 32. The paper trains a sentence projection that nothing reads; here one more
-        linear layer takes it to the deepest features and it is added to every pixel.
+        Any size that is a multiple of 32. The paper trains a sentence projection that nothing reads; here one
+        more linear layer takes it to the deepest features, where it is added to every pixel.
     """
 
     def __init__(

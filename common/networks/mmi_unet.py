@@ -17,8 +17,8 @@ from .prompt import PromptEncoder
 class MMIUNet(nn.Module):
     """ConvNeXt-Tiny whose stages exchange features with the text through Bridgers, and a U-Net decoder.
 
-    After stage s, `image_s, text_s = Bridger_s(x_s, prompt + text_(s-1))`; stage s + 1 starts from `image_s + x_s`;
-    the decoder joins `image_4 … image_1`.
+    After stage s, `image_s, text_s = Bridger_s(x_s, prompt + text_(s-1))`; stage s + 1 starts from
+    `image_s + x_s`; the decoder joins `image_4 … image_1`.
 
     Args:
         num_classes: channels of the logits.
@@ -27,7 +27,7 @@ class MMIUNet(nn.Module):
         text_encoder: name or arguments of `TextEncoder`.
         max_tokens: tokens of the prompt that stands in for a missing text.
         mask_padding: whether padded tokens are kept out of attention; False is the paper's code.
-        dropout: in the Interactors and decoder, in [0, 1); None is the paper's 0.1 in the Interactors, 0 elsewhere.
+        dropout: in the Interactors and decoder, in [0, 1); None is the paper's 0.1 in the Interactors alone.
         pretrained: ConvNeXt weights, see `ConvNextEncoder`.
         depths: blocks of each ConvNeXt stage.
         layer_scale: first residual scale of a ConvNeXt that starts at random.
@@ -37,9 +37,9 @@ class MMIUNet(nn.Module):
         Bui et al., "MMI-UNet", QaTa-COV19 and MosMedData+ segmentation with text.
 
     Differences from the paper:
-        The paper trains a sentence projection and the text output of the last Bridger, which nothing reads. Here
-        their sum (the text output averaged over tokens) goes through the last Bridger's own text projection and is
-        added to every pixel of the deepest features, with no further weight.
+        The paper trains a sentence projection and the text output of the last Bridger, which nothing reads.
+        Here their sum (the text output averaged over tokens) goes through the last Bridger's own text
+        projection and is added to every pixel of the deepest features, with no further weight.
     """
 
     def __init__(
@@ -124,5 +124,3 @@ class MMIUNet(nn.Module):
         for block, skip in zip(self.decoder, reversed(skips[:-1]), strict=True):
             features = block(features, skip)
         return self.head(features)
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai.networks.nets import AttentionUnet, BasicUNetPlusPlus, DynUNet, SwinUNETR, UNet as MonaiUNet
+from monai.networks import nets
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,8 +19,8 @@ DYNUNET_FILTERS = (32, 64, 128, 256, 512, 512)
 class PlainNetwork(nn.Module):
     """A network that sees the image alone and ignores the text.
 
-    An image side below `smallest_side` is padded by zeros on the right or bottom, and the logits are cut back: the
-    networks with instance norm cannot normalise the single pixel that five halvings leave of 32.
+    An image side below `smallest_side` is padded by zeros on the right or bottom, and the logits are cut back:
+    the networks with instance norm cannot normalise the single pixel that five halvings leave of 32.
 
     Args:
         network: maps `(B, in_channels, H, W)` to logits `(B, num_classes, H, W)`.
@@ -68,8 +68,14 @@ class UNet(PlainNetwork):
     def __init__(
         self, num_classes: int = 1, in_channels: int = 3, *, width: float = 1.0, dropout: float = 0.0
     ) -> None:
-        network = MonaiUNet(
-            2, in_channels, num_classes, _scaled(UNET_CHANNELS, width), (2,) * 4, num_res_units=2, dropout=dropout
+        network = nets.UNet(
+            2,
+            in_channels,
+            num_classes,
+            _scaled(UNET_CHANNELS, width),
+            (2,) * 4,
+            num_res_units=2,
+            dropout=dropout,
         )
         super().__init__(network, in_channels)
 
@@ -90,7 +96,7 @@ class UNetPlusPlus(PlainNetwork):
     def __init__(
         self, num_classes: int = 1, in_channels: int = 3, *, width: float = 1.0, dropout: float = 0.0
     ) -> None:
-        network = BasicUNetPlusPlus(
+        network = nets.BasicUNetPlusPlus(
             2, in_channels, num_classes, _scaled(UNETPP_FEATURES, width), dropout=dropout
         )
         # heads of deep supervision that no result comes from
@@ -114,13 +120,13 @@ class AttentionUNet(PlainNetwork):
     def __init__(
         self, num_classes: int = 1, in_channels: int = 3, *, width: float = 1.0, dropout: float = 0.0
     ) -> None:
-        network = AttentionUnet(
+        network = nets.AttentionUnet(
             2, in_channels, num_classes, _scaled(UNET_CHANNELS, width), (2,) * 4, dropout=dropout
         )
         super().__init__(network, in_channels)
 
 
-class SwinUNETR2D(PlainNetwork):
+class SwinUNETR(PlainNetwork):
     """MONAI's Swin UNETR for 2-D images.
 
     Args:
@@ -136,7 +142,7 @@ class SwinUNETR2D(PlainNetwork):
     def __init__(
         self, num_classes: int = 1, in_channels: int = 3, *, width: float = 1.0, dropout: float = 0.0
     ) -> None:
-        network = SwinUNETR(
+        network = nets.SwinUNETR(
             in_channels,
             num_classes,
             feature_size=scale_channels(24, width, multiple=12),
@@ -147,7 +153,7 @@ class SwinUNETR2D(PlainNetwork):
         super().__init__(network, in_channels, smallest_side=64)
 
 
-class DynUNet2D(PlainNetwork):
+class DynUNet(PlainNetwork):
     """nnU-Net's network for 2-D images of about 224 x 224 (six levels), without deep supervision.
 
     Args:
@@ -157,8 +163,8 @@ class DynUNet2D(PlainNetwork):
         dropout: in every convolution, in [0, 1).
 
     Reference:
-        Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation",
-        2021.
+        Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image
+        segmentation", 2021.
 
     Differences from the paper:
         A fixed plan, no deep supervision, and none of nnU-Net's training.
@@ -169,7 +175,7 @@ class DynUNet2D(PlainNetwork):
     ) -> None:
         filters = _scaled(DYNUNET_FILTERS, width)
         strides = (1,) + (2,) * (len(filters) - 1)
-        network = DynUNet(
+        network = nets.DynUNet(
             2,
             in_channels,
             num_classes,

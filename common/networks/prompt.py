@@ -18,7 +18,7 @@ class PromptEncoder(nn.Module):
         text_encoder: name or arguments of `TextEncoder`, or a ready one.
         channels: D, the width that the network works with.
         max_tokens: tokens of a sentence at most, and of the empty prompt.
-        mask_padding: whether padded tokens are to be ignored; kept for the network and handed to the text encoder.
+        mask_padding: whether padded tokens are to be ignored, by the text encoder and by the network.
 
     Attributes:
         text_encoder: the `TextEncoder`.

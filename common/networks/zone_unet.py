@@ -18,8 +18,8 @@ MAP_SIDE = 6
 class ZoneUNet(nn.Module):
     """MONAI's BasicUNet on the image beside a coarse map learnt from the named zones.
 
-    The multi-hot vector of zone ids passes a linear layer to a `(16, 6, 6)` map, which is up-sampled bilinearly to
-    the image and concatenated with it. The empty prompt is the zero vector, so the layer's bias alone is seen.
+    The multi-hot vector of zone ids passes a linear layer to a `(16, 6, 6)` map, which is up-sampled bilinearly
+    to the image and concatenated with it. The empty prompt is the zero vector: the layer's bias alone is seen.
 
     Args:
         num_classes: channels of the logits.
@@ -27,9 +27,6 @@ class ZoneUNet(nn.Module):
         width: factor on the features 24, 24, 48, 96, 192, 24.
         dropout: in the U-Net's convolutions, in [0, 1).
         zone_dropout: probability in training that a case is shown without its zones, in [0, 1).
-        text_encoder: accepted for the shared interface and not used: the ids themselves are the zones.
-        max_tokens: accepted for the shared interface and not used.
-        mask_padding: accepted for the shared interface; padding never counts.
 
     Raises:
         ValueError: if `zone_dropout` is not in [0, 1).
@@ -43,12 +40,8 @@ class ZoneUNet(nn.Module):
         width: float = 1.0,
         dropout: float = 0.0,
         zone_dropout: float = 0.0,
-        text_encoder: object = "zones",
-        max_tokens: int = 24,
-        mask_padding: bool = True,
     ) -> None:
         super().__init__()
-        del text_encoder, max_tokens, mask_padding
         if not 0 <= zone_dropout < 1:
             raise ValueError(f"zone_dropout must be in [0, 1), got {zone_dropout}")
         self.in_channels = in_channels
@@ -67,8 +60,8 @@ class ZoneUNet(nn.Module):
 
         Args:
             image: `(B, in_channels, H, W)`, H and W multiples of 32.
-            text: `(B, 2, L)`: zone ids of the tokenizer "zones" (0 padding, 1 to 15 zones, 16 negated) and their
-                mask; None is the empty prompt.
+            text: `(B, 2, L)`: zone ids of the tokenizer "zones" (0 padding, 1 to 15 zones, 16 negated) and
+                their mask; None is the empty prompt.
 
         Returns:
             In evaluation, logits `(B, num_classes, H, W)`; in training, a dict with `logits`.
@@ -88,7 +81,7 @@ class ZoneUNet(nn.Module):
 
 
 def zone_multi_hot(text: Tensor) -> Tensor:
-    """Turn zone ids and their mask, `(B, 2, L)`, into a multi-hot `(B, 16)` float vector; id k sets entry k - 1.
+    """Turn zone ids and their mask, `(B, 2, L)`, into a float vector `(B, 16)` where id k sets entry k - 1.
 
     Raises:
         ValueError: if an id is not in 0 to 16, as those of another tokenizer are.

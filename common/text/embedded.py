@@ -28,6 +28,26 @@ def pool_layers(hidden_states: tuple[Tensor, ...], mask: Tensor) -> Tensor:
     return (mean * weights).sum(dim=1) / weights.sum(dim=1)
 
 
+def bert_states(
+    embeddings: nn.Module, layers: nn.ModuleList, ids: Tensor, mask: Tensor
+) -> tuple[Tensor, ...]:
+    """Run the layers of a BERT one by one: the same numbers as the whole model, and easy to trace.
+
+    Args:
+        embeddings: The model's embeddings.
+        layers: Its transformer layers.
+        ids: Token ids `(B, L)`.
+        mask: Boolean `(B, L)`; True where a token is attended to, at least one in every row.
+
+    Returns:
+        Embedding output, then every layer's output, each `(B, L, D)`.
+    """
+    states = [embeddings(input_ids=ids)]
+    for layer in layers:
+        states.append(layer(states[-1], mask[:, None, None, :]))
+    return tuple(states)
+
+
 class EmbeddedBackbone(nn.Module):
     """A BERT of `transformers` built from a config, without pooler, randomly initialised.
 
@@ -71,14 +91,14 @@ class EmbeddedBackbone(nn.Module):
             type_vocab_size=1,
             pad_token_id=tokenizer.pad_id,
         )
-        self.bert = BertModel(config, add_pooling_layer=False)
+        bert = BertModel(config, add_pooling_layer=False)
+        self.embeddings, self.layers = bert.embeddings, bert.encoder.layer
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode ids `(B, L)` with their boolean mask `(B, L)`: tokens, pooled, summary."""
         seen = mask if self.mask_padding else torch.ones_like(mask)
-        output = self.bert(input_ids=ids, attention_mask=seen.long(), output_hidden_states=True)
-        tokens = output.last_hidden_state
-        return tokens, pool_layers(output.hidden_states, seen), tokens[:, 0]
+        states = bert_states(self.embeddings, self.layers, ids, seen)
+        return states[-1], pool_layers(states, seen), states[-1][:, 0]
 
 
 def _check_sizes(hidden_size: int, num_layers: int, num_heads: int, dropout: float) -> None:

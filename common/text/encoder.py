@@ -141,25 +141,24 @@ class TextEncoder(nn.Module):
         return prompt.to(device).expand(batch_size, -1, -1)
 
     def _checked(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        if text.ndim != 3 or text.shape[1] != 2 or text.shape[2] > self.max_tokens:
-            raise ValueError(f"text must be (B, 2, L) with L <= {self.max_tokens}, got {tuple(text.shape)}")
+        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+            self._check(text)
         ids, mask = text[:, 0].long(), text[:, 1] != 0
-        known = self.backbone.vocab_size
-        # reading a value back would stall a GPU and break a trace
-        recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
-        if (
-            ids.device.type == "cpu"
-            and not recorded
-            and ids.numel()
-            and not 0 <= int(ids.min()) <= int(ids.max()) < known
-        ):
-            raise ValueError(
-                f"text ids must be in [0, {known}) for the encoder {self.name!r}, got {int(ids.min())} to "
-                f"{int(ids.max())}: tokenise with build_tokenizer({self.name!r})"
-            )
         first = torch.zeros_like(mask)
         first[:, 0] = True
         return ids, mask | (first & ~mask.any(dim=1, keepdim=True))
+
+    def _check(self, text: Tensor) -> None:
+        if text.ndim != 3 or text.shape[1] != 2 or text.shape[2] > self.max_tokens:
+            raise ValueError(f"text must be (B, 2, L) with L <= {self.max_tokens}, got {tuple(text.shape)}")
+        if text.device.type != "cpu" or not text.numel():  # reading a value back would stall a GPU
+            return
+        low, high, known = int(text[:, 0].min()), int(text[:, 0].max()), self.backbone.vocab_size
+        if low < 0 or high >= known:
+            raise ValueError(
+                f"text ids must be in [0, {known}) for the encoder {self.name!r}, got {low} to {high}: "
+                f"tokenise with build_tokenizer({self.name!r})"
+            )
 
 
 class SentenceProjection(nn.Module):

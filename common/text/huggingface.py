@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .embedded import pool_layers
+from .embedded import bert_states, pool_layers
 
 
 class HuggingFaceBackbone(nn.Module):
@@ -40,11 +40,14 @@ class HuggingFaceBackbone(nn.Module):
             and the sentence token's last hidden state `(B, D)`.
         """
         seen = mask if self.mask_padding else torch.ones_like(mask)
+        states = self._states(ids, seen)
+        return states[-1], pool_layers(states, seen), self._sentence_token(states[-1], mask)
+
+    def _states(self, ids: Tensor, seen: Tensor) -> tuple[Tensor, ...]:
+        if self.family != "clip":
+            return bert_states(self.model.embeddings, self.model.encoder.layer, ids, seen)
         output = self.model(input_ids=ids, attention_mask=seen.long(), output_hidden_states=True)
-        tokens = output.last_hidden_state
-        # CLIP's last entry lacks the final norm
-        states = (*output.hidden_states[:-1], tokens)
-        return tokens, pool_layers(states, seen), self._sentence_token(tokens, mask)
+        return (*output.hidden_states[:-1], output.last_hidden_state)  # the last one with its final norm
 
     def _sentence_token(self, tokens: Tensor, mask: Tensor) -> Tensor:
         if self.family != "clip":

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel, CLIPTextConfig, CLIPTextModel, R
 
 from .frozen import FrozenBackbone
 from .huggingface import HuggingFaceBackbone
-from .weights import load_weights
+from .weights import load_weights, read_weights
 
 BUILT_IN = ("embedded", "zones")
 _FAMILIES = {
@@ -101,14 +101,15 @@ def build_model(name: str, *, pretrained: bool = True) -> tuple[str, nn.Module]:
     """
     folder = find_model_folder(name)
     family, fields = read_config(folder)
+    saved = read_weights(folder) if pretrained else None  # first: a large model takes long to initialise
     if family == "bert":
         model: nn.Module = BertModel(BertConfig(**fields), add_pooling_layer=False)
     elif family == "roberta":
         model = RobertaModel(RobertaConfig(**fields), add_pooling_layer=False)
     else:
         model = CLIPTextModel(CLIPTextConfig(**fields))
-    if pretrained:
-        load_weights(model, folder)
+    if saved is not None:
+        load_weights(model, saved, source=str(folder))
     return family, model
 
 

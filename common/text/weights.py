@@ -16,29 +16,29 @@ _PREFIXES = ("module.", "model.", "bert.", "roberta.", "text_model.")
 _FIRST_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}  # BERT of 2019
 
 
-def load_weights(model: nn.Module, folder: Path) -> None:
-    """Load a folder's weights into a text model.
+def load_weights(model: nn.Module, tensors: dict[str, Tensor], *, source: str) -> None:
+    """Load saved tensors into a text model.
 
     Weights of heads that the model lacks are passed over; every parameter of the model must be there.
 
     Args:
         model: The model; changed in place.
-        folder: Where `model.safetensors` or `pytorch_model.bin` is, whole or in shards.
+        tensors: What `read_weights` gave.
+        source: Where they come from, for messages.
 
     Raises:
-        ValueError: If there are no weights, they hold something else than tensors, or they are another
-            model's.
+        ValueError: If they are another model's.
     """
-    saved = {_plain(key): value for key, value in read_weights(folder).items()}
+    saved = {_plain(key): value for key, value in tensors.items()}
     wanted = model.state_dict()
     missing = [key for key in wanted if _plain(key) not in saved]
     if missing:
-        raise ValueError(f"weights in {folder} must be this model's, got none for {_first(missing)}")
+        raise ValueError(f"weights in {source} must be this model's, got none for {_first(missing)}")
     differing = [key for key, value in wanted.items() if saved[_plain(key)].shape != value.shape]
     if differing:
         shapes = tuple(saved[_plain(differing[0])].shape), tuple(wanted[differing[0]].shape)
         raise ValueError(
-            f"weights in {folder} must have the shapes of its config.json, got {shapes[0]} instead of "
+            f"weights in {source} must have the shapes of its config.json, got {shapes[0]} instead of "
             f"{shapes[1]} for {_first(differing)}"
         )
     model.load_state_dict({key: saved[_plain(key)].float() for key in wanted})
@@ -48,7 +48,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """Read the tensors of a folder; safetensors where there are both.
 
     Args:
-        folder: The model's folder.
+        folder: Where `model.safetensors` or `pytorch_model.bin` is, whole or in shards.
 
     Returns:
         Tensors by name.

@@ -14,11 +14,13 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 
 VOCABULARY_FILE = Path(__file__).with_name("vocab.txt")
 PAD, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+NO_POSITION = "[UNK_POS]"  # the one entry of this kind that a sentence may contain: a place left open
 
 _CONTINUATION = "##"
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _BYTE_BASE = 0xE000  # one private-use character stands for each byte while WordPiece runs
 _SPACED = re.compile(f"([{re.escape(string.punctuation)}])")
+_SPACED_NO_POSITION = "[ unk _ pos ]"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DASHES = dict.fromkeys((*range(0x2010, 0x2016), 0x2212), "-")
 _QUOTES = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
@@ -30,7 +32,7 @@ def normalise(sentence: str) -> str:
 
     Compatibility characters are folded (NFKC), letters lowered, dashes and quotes made ASCII, control
     characters and runs of spaces made one space, lone surrogates replaced by U+FFFD, and every ASCII
-    punctuation mark stands alone. Accents, scripts and emoji are kept.
+    punctuation mark stands alone; "[UNK_POS]" stays one word. Accents, scripts and emoji are kept.
 
     Args:
         sentence: Any string.
@@ -42,7 +44,8 @@ def normalise(sentence: str) -> str:
     text = whole.translate(_TYPOGRAPHY)
     while (folded := unicodedata.normalize("NFKC", text).translate(_TYPOGRAPHY).lower()) != text:
         text = folded
-    return " ".join(_SPACED.sub(r" \1 ", _CONTROL.sub(" ", text)).split())
+    spaced = " ".join(_SPACED.sub(r" \1 ", _CONTROL.sub(" ", text)).split())
+    return spaced.replace(_SPACED_NO_POSITION, NO_POSITION.lower())
 
 
 def read_vocabulary(path: Path = VOCABULARY_FILE) -> list[str]:
@@ -60,7 +63,7 @@ def read_vocabulary(path: Path = VOCABULARY_FILE) -> list[str]:
     entries = path.read_text(encoding="utf-8").splitlines()
     if repeats := len(entries) - len(set(entries)):
         raise ValueError(f"{path}: every entry must occur once, got {repeats} repeats")
-    missing = [name for name in (PAD, UNKNOWN, START, END, MASK) if name not in entries]
+    missing = [name for name in (PAD, UNKNOWN, START, END, MASK, NO_POSITION) if name not in entries]
     if missing:
         raise ValueError(f"{path}: the special entries must be present, got none of {missing}")
     return entries
@@ -81,6 +84,7 @@ class WordPieceCoder:
         self.entries = read_vocabulary(path)
         self.ids = {entry: index for index, entry in enumerate(self.entries)}
         spelled = {_BYTE.sub(_byte_character, entry): index for entry, index in self.ids.items()}
+        spelled[NO_POSITION.lower()] = self.ids[NO_POSITION]
         self._longest = max(len(entry) for entry in self.entries)
         model = WordPiece(spelled, unk_token=UNKNOWN, max_input_chars_per_word=1 << 40)
         self._coder = _Coder(model)
@@ -117,7 +121,7 @@ class WordPieceCoder:
             continues = entry.startswith(_CONTINUATION) and entry != _CONTINUATION
             piece = entry[len(_CONTINUATION) :] if continues else entry
             match = _BYTE.fullmatch(piece)
-            spelled = bytes([int(match[1], 16)]) if match else piece.encode()
+            spelled = bytes([int(match[1], 16)]) if match else piece.lower().encode()
             if continues and words:
                 words[-1] += spelled
             else:

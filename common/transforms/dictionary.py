@@ -20,11 +20,11 @@ LOSSY = ("jpeg", "mpo")
 
 
 class LoadImageAsDisplayedd(MapTransform):
-    """Load `image` as `(3, rows, columns)` and `label` as `(1, rows, columns)` of zeros and ones, as displayed.
+    """Load `image` as `(3, rows, columns)` and `label` as `(1, rows, columns)` of 0 and 1, as displayed.
 
-    Gray images are repeated to three channels. A label must have two values (see `binary_mask`) and the size of
-    the image. The paths stay in the case as `image_path` and `label_path`. An image that is already a tensor
-    `(C, rows, columns)`, which a host loaded, is passed on as it is, with three channels.
+    Gray images are repeated to three channels. A label must have two values (see `binary_mask`) and the size
+    of the image. The paths stay in the case as `image_path` and `label_path`. An image that is already a
+    tensor `(C, rows, columns)`, which a host loaded, is passed on as it is, with three channels.
 
     Args:
         keys: keys of files, among them "image" and "label".
@@ -33,8 +33,8 @@ class LoadImageAsDisplayedd(MapTransform):
         allow_missing_keys: a case without a label (or None in its place) is an inference case.
 
     Raises:
-        ValueError: as `load_image` and `binary_mask`; when the sizes of image and label differ or the number of
-            dimensions is another; the files are named.
+        ValueError: as `load_image` and `binary_mask`; when the sizes of image and label differ or the number
+            of dimensions is another; the files are named.
     """
 
     def __init__(
@@ -73,7 +73,9 @@ class LoadImageAsDisplayedd(MapTransform):
         loaded = load_image(source)
         if self.dimensions is not None and loaded.ndim - 1 != self.dimensions:
             shape = tuple(loaded.shape[1:])
-            raise ValueError(f"{source} must have {self.dimensions} dimensions, got shape {shape}: split the volume")
+            raise ValueError(
+                f"{source} must have {self.dimensions} dimensions, got shape {shape}: split the volume"
+            )
         case[f"{key}_path"] = str(source)
         return binary_mask(loaded) if key in self.label_keys else _three_channels(loaded)
 
@@ -84,7 +86,8 @@ class LoadImageAsDisplayedd(MapTransform):
             if isinstance(image, Tensor) and isinstance(label, Tensor) and image.shape[1:] != label.shape[1:]:
                 raise ValueError(
                     f"{case.get(f'{key}_path', key)} must have the size of its image "
-                    f"{case.get('image_path', 'image')}, {tuple(image.shape[1:])}, got {tuple(label.shape[1:])}"
+                    f"{case.get('image_path', 'image')}, {tuple(image.shape[1:])}, "
+                    f"got {tuple(label.shape[1:])}"
                 )
 
 
@@ -92,9 +95,9 @@ def binary_mask(loaded: MetaTensor) -> MetaTensor:
     """Return a mask `(1, rows, columns[, slices])` of zeros and ones from a loaded mask file.
 
     Colour channels are averaged. When there are only zero and one other value, everything above zero is
-    foreground. Otherwise the file must be an 8-bit mask with compression noise or soft edges: values above 127
-    are foreground, and at most 5 % of the pixels lie between 32 and 223; unless it is a JPEG, it must reach 223
-    and have more than 8 values (fewer are classes).
+    foreground. Otherwise the file must be an 8-bit mask with compression noise or soft edges: values above
+    127 are foreground, and at most 5 % of the pixels lie between 32 and 223; unless it is a JPEG, it must
+    reach 223 and have more than 8 values (fewer are classes).
 
     Raises:
         ValueError: when the file holds other values; the file and its values are named.
@@ -110,7 +113,7 @@ def binary_mask(loaded: MetaTensor) -> MetaTensor:
             f"{name} must be a mask of two values, such as 0 and 255, got {_listed(values)}: "
             "choose one class and write it as 0 and 255"
         )
-    return MetaTensor(foreground.to(torch.float32), meta=loaded.meta, affine=loaded.affine)
+    return MetaTensor(foreground.to(torch.float32), meta=dict(loaded.meta))
 
 
 def _is_noisy_mask(values: Tensor, *, lossy: bool) -> bool:
@@ -123,8 +126,8 @@ def _is_noisy_mask(values: Tensor, *, lossy: bool) -> bool:
 
 
 def _three_channels(image: Tensor) -> Tensor:
-    """Repeat a gray image to three channels; keep colour."""
-    return image.expand(3, *image.shape[1:]).contiguous() if image.shape[0] == 1 else image
+    """Repeat a gray image to three channels, which share their memory; keep colour."""
+    return image.expand(3, *image.shape[1:]) if image.shape[0] == 1 else image
 
 
 def _listed(values: Tensor) -> str:

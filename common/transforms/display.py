@@ -48,12 +48,16 @@ class DisplayOrder:
     def to_display(self, stored: Tensor) -> Tensor:
         """Turn `(C, *stored axes)` into `(C, rows, columns[, slices])`."""
         turned = stored.permute(0, *(axis + 1 for axis in self.axes))
-        return turned.flip([d + 1 for d, flip in enumerate(self.flips) if flip])
+        return self._flipped(turned)
 
     def to_stored(self, displayed: Tensor) -> Tensor:
         """Turn `(C, rows, columns[, slices])` into `(C, *stored axes)`: the inverse of `to_display`."""
-        turned = displayed.flip([d + 1 for d, flip in enumerate(self.flips) if flip])
+        turned = self._flipped(displayed)
         return turned.permute(0, *(self.axes.index(axis) + 1 for axis in range(len(self.axes))))
+
+    def _flipped(self, displayed: Tensor) -> Tensor:
+        dims = [d + 1 for d, flip in enumerate(self.flips) if flip]
+        return displayed.flip(dims) if dims else displayed
 
     def affine(self, stored_affine: np.ndarray, shape: Sequence[int], kept: Sequence[int]) -> np.ndarray:
         """Return the affine of the displayed array.

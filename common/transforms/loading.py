@@ -1,4 +1,4 @@
-"""One loader for pictures, NIfTI and DICOM: pixels as displayed, and all that is needed to write a mask back."""
+"""One loader for pictures, NIfTI and DICOM: pixels as displayed, and what it takes to write a mask back."""
 
 from __future__ import annotations
 
@@ -37,30 +37,32 @@ class _Stored:
     affine: np.ndarray  # of the displayed array
     spacing: tuple[float, ...]  # mm along the displayed axes; NaN when unknown
     spacing_kind: str
+    file_codes: tuple[int, int] = (0, 0)  # sform and qform codes of NIfTI
 
 
 def load_image(path: str | Path) -> MetaTensor:
     """Read a picture, NIfTI or DICOM file as a person sees it.
 
-    - **Pictures** (PNG, JPEG, TIFF, BMP; 8 or 16 bits or float; gray, colour, palette): row 0 is the top, EXIF
-      rotation is applied, transparent colours are laid over black and the alpha channel is dropped.
+    - **Pictures** (PNG, JPEG, TIFF, BMP; 8 or 16 bits or float; gray, colour, palette): row 0 is the top,
+      EXIF rotation is applied, transparent colours are laid over black and the alpha channel is dropped.
     - **NIfTI with an orientation** (sform or qform code > 0): radiologically by its affine, see
-      `anatomical_order`; several slices are shown axially, a single one in its own plane. An affine of ones on
-      the diagonal is an orientation like any other: x runs to the patient's right, so column 0 is the last x.
-      A picture that ITK wrote as NIfTI (x to the left, y to posterior) is displayed as the picture was.
+      `anatomical_order`; several slices are shown axially, a single one in its own plane. An affine of ones
+      on the diagonal is an orientation like any other: x runs to the patient's right, so column 0 is the last
+      x. A picture that ITK wrote as NIfTI (x to the left, y to posterior) is displayed as the picture was.
     - **NIfTI without an orientation** (both codes 0): stored as (x, y[, z]), x to the right and y down.
-    - **DICOM**: see `read_dicom_pixels`; turned by Image Orientation (Patient), or Patient Orientation, to the
-      same display as NIfTI, so `L\\F` is left as stored and `R\\F` mirrored; without either, as stored.
+    - **DICOM**: see `read_dicom_pixels`; turned by Image Orientation (Patient), or Patient Orientation, to
+      the same display as NIfTI, so `L\\F` is left as stored and `R\\F` mirrored; without either, as stored.
 
     Args:
         path: the file; DICOM is recognised by its content whatever the name.
 
     Returns:
-        `(C, rows, columns)` or `(C, rows, columns, slices)` float32 in the file's own values, C 1 or 3, with meta
+        `(C, rows, columns)` or `(C, rows, columns, slices)` float32 in the file's own values, C 1 or 3, with
+        meta
         data: `filename_or_obj`, `file_format`, `file_shape` (padded with 0 to length 3), `file_affine`,
-        `display_axes`, `display_flips`, `display_shape`, `spacing` (mm, NaN when unknown, length 3),
-        `spacing_kind` (patient, detector or unknown), and MONAI's `affine`, `original_affine`, `spatial_shape`,
-        `space` and `original_channel_dim`, which describe the displayed array.
+        `file_codes`, `display_axes`, `display_flips`, `display_shape`, `spacing` (mm, NaN when unknown,
+        length 3), `spacing_kind` (patient, detector or unknown), and MONAI's `affine`, `original_affine`,
+        `spatial_shape`, `space` and `original_channel_dim`, which describe the displayed array.
 
     Raises:
         ValueError: when the file is missing, empty, of an unknown kind, cannot be decoded, has several frames
@@ -84,6 +86,7 @@ def _meta(file: Path, stored: _Stored, shape: tuple[int, ...]) -> dict[str, Any]
         "file_format": stored.file_format,
         "file_shape": np.array([*stored.file_shape, *[0] * missing], dtype=np.int64),
         "file_affine": stored.file_affine.astype(np.float64),
+        "file_codes": np.array(stored.file_codes, dtype=np.int64),
         **stored.order.to_meta(),
         "display_shape": np.array([*shape, *[0] * (3 - len(shape))], dtype=np.int64),
         "spacing": np.array([*stored.spacing, *[np.nan] * (3 - len(stored.spacing))], dtype=np.float64),
@@ -153,9 +156,13 @@ def _noted_order(note: str, file: Path) -> DisplayOrder:
     """Read the text that `SaveImageMaskd` adds to a PNG, such as `1 0 0 1`: two axes, two flips."""
     try:
         first, second, *flips = (int(number) for number in note.split())
-        return DisplayOrder({(0, 1): (0, 1), (1, 0): (1, 0)}[(first, second)], (bool(flips[0]), bool(flips[1])))
+        return DisplayOrder(
+            {(0, 1): (0, 1), (1, 0): (1, 0)}[(first, second)], (bool(flips[0]), bool(flips[1]))
+        )
     except (ValueError, KeyError, IndexError) as error:
-        raise ValueError(f"{file} must have a {DISPLAY_NOTE} of two axes and two flips, got {note!r}") from error
+        raise ValueError(
+            f"{file} must have a {DISPLAY_NOTE} of two axes and two flips, got {note!r}"
+        ) from error
 
 
 def _read_nifti(file: Path) -> _Stored:
@@ -171,16 +178,21 @@ def _read_nifti(file: Path) -> _Stored:
     full_shape = (*file_shape, *[1] * (3 - len(file_shape)))
     kept = [axis for axis in range(3) if full_shape[axis] > 1]
     if len(kept) < 2:
-        raise ValueError(f"{file} must be at least {MINIMUM_SIDE} x {MINIMUM_SIDE} pixels, got shape {file_shape}")
+        raise ValueError(
+            f"{file} must be at least {MINIMUM_SIDE} x {MINIMUM_SIDE} pixels, got shape {file_shape}"
+        )
     header = image.header
-    oriented = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0  # type: ignore[index]
+    codes = int(header["sform_code"]), int(header["qform_code"])  # type: ignore[index]
+    oriented = max(codes) > 0
     file_affine = np.asarray(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
     order = (anatomical_order(file_affine, kept) if oriented else None) or picture_order(len(kept))
     pixels = channels.reshape(channels.shape[0], *(full_shape[axis] for axis in kept))
     affine = order.affine(file_affine, full_shape, kept)
     spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, : len(kept)], axis=0))
     kind = "patient" if oriented else "unknown"
-    return _Stored(pixels, order, "nifti", file_shape, file_affine, affine, spacing if oriented else (), kind)
+    return _Stored(
+        pixels, order, "nifti", file_shape, file_affine, affine, spacing if oriented else (), kind, codes
+    )
 
 
 def _nifti_channels(values: np.ndarray, file: Path) -> np.ndarray:
@@ -195,7 +207,9 @@ def _nifti_channels(values: np.ndarray, file: Path) -> np.ndarray:
     if values.ndim > 3:
         spatial, extra = values.shape[:3], values.shape[3:]
         if int(np.prod(extra)) != 3:
-            raise ValueError(f"{file} must be an image of 2 or 3 dimensions, got shape {values.shape}: split it")
+            raise ValueError(
+                f"{file} must be an image of 2 or 3 dimensions, got shape {values.shape}: split it"
+            )
         return np.ascontiguousarray(np.moveaxis(values.reshape(*spatial, 3), -1, 0), dtype=np.float32)
     return np.ascontiguousarray(values[None], dtype=np.float32)
 

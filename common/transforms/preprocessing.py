@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.data.utils import scale_affine
+from monai.data.utils import to_affine_nd
 from monai.transforms import Compose, InvertibleTransform, MapTransform
+from monai.transforms.utils import scale_affine
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,8 +29,8 @@ def image_text_preprocessing(
 ) -> Compose:
     """Build the flat, deterministic preprocessing of 2-D images with a sentence.
 
-    Load as displayed, resize the image (bicubic), z-score it per channel, tokenise the sentence. The label, when
-    the case has one, stays on its own grid.
+    Load as displayed, resize the image (bicubic), z-score it per channel, tokenise the sentence. The label,
+    when the case has one, stays on its own grid.
 
     Args:
         image_size: rows and columns of the network input, one number for a square; multiples of 32.
@@ -64,7 +65,7 @@ def checked_size(image_size: int | Sequence[int]) -> tuple[int, int]:
     Raises:
         ValueError: when it is not one or two positive multiples of 32.
     """
-    sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    sides = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
     valid = all(isinstance(side, int) and side >= STRIDE and side % STRIDE == 0 for side in sides)
     if len(sides) != 2 or not valid:
         raise ValueError(f"image_size must be one or two positive multiples of {STRIDE}, got {image_size!r}")
@@ -72,7 +73,7 @@ def checked_size(image_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 class ResizeImaged(MapTransform, InvertibleTransform):
-    """Resize `(C, rows, columns)` images to the size of the network input: bicubic, anti-aliased when shrinking.
+    """Resize `(C, rows, columns)` images to the network's input size: bicubic, anti-aliased when shrinking.
 
     The inverse, meant for probabilities, is bilinear. Works with MONAI's `Invertd`.
 
@@ -82,7 +83,9 @@ class ResizeImaged(MapTransform, InvertibleTransform):
         allow_missing_keys: do not fail when a key is missing.
     """
 
-    def __init__(self, keys: KeysCollection, *, size: Sequence[int], allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, *, size: Sequence[int], allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.size = tuple(size)
 
@@ -92,7 +95,7 @@ class ResizeImaged(MapTransform, InvertibleTransform):
         for key in self.key_iterator(case):
             image = case[key] if isinstance(case[key], MetaTensor) else MetaTensor(case[key])
             original = tuple(image.shape[1:])
-            resized = _like(image, resize(image.as_tensor(), self.size, mode="bicubic"))
+            resized = on_new_grid(image, resize(image.as_tensor(), self.size, mode="bicubic"))
             self.push_transform(resized, orig_size=original)
             case[key] = resized
         return case
@@ -103,12 +106,12 @@ class ResizeImaged(MapTransform, InvertibleTransform):
         for key in self.key_iterator(case):
             trace = self.pop_transform(case[key])
             original = tuple(int(side) for side in trace["orig_size"])
-            case[key] = _like(case[key], resize(case[key].as_tensor(), original, mode="bilinear"))
+            case[key] = on_new_grid(case[key], resize(case[key].as_tensor(), original, mode="bilinear"))
         return case
 
 
 class StandardizeImaged(MapTransform):
-    """Subtract the mean and divide by the standard deviation, per image and channel (a flat channel becomes 0).
+    """Subtract the mean and divide by the standard deviation, per image and channel (flat ones become 0).
 
     Args:
         keys: keys of `(C, rows, columns)` images.
@@ -121,48 +124,57 @@ class StandardizeImaged(MapTransform):
         for key in self.key_iterator(case):
             image = case[key]
             scored = z_score(image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image))
-            case[key] = _same_grid(image, scored) if isinstance(image, MetaTensor) else scored
+            case[key] = on_same_grid(image, scored) if isinstance(image, MetaTensor) else scored
         return case
 
 
 def resize(image: Tensor, size: Sequence[int], *, mode: str) -> Tensor:
     """Resize `(C, rows, columns)` to `(C, *size)`, anti-aliased where it shrinks (bicubic only)."""
     if tuple(image.shape[1:]) == tuple(size):
-        return image.clone()
+        return image
     shrinks = any(new < old for new, old in zip(size, image.shape[1:], strict=True))
     antialias = shrinks and mode == "bicubic"
-    batch = image[None].to(torch.float32)
-    return functional.interpolate(batch, size=tuple(size), mode=mode, align_corners=False, antialias=antialias)[0]
+
+    def interpolate(channels: Tensor) -> Tensor:
+        batch = channels[None].to(torch.float32)
+        return functional.interpolate(
+            batch, tuple(size), mode=mode, align_corners=False, antialias=antialias
+        )[0]
+
+    return per_distinct_channel(image, interpolate)
 
 
 def z_score(image: Tensor) -> Tensor:
-    """Return `(C, rows, columns)` with mean 0 and (biased) standard deviation 1 per channel; flat channels are 0."""
-    values = image.to(torch.float64) if image.abs().max() > 1e4 else image.to(torch.float32)
-    dims = tuple(range(1, values.ndim))
-    centred = values - values.mean(dim=dims, keepdim=True)
-    deviation = centred.square().mean(dim=dims, keepdim=True).sqrt()
-    flat = deviation <= 1e-6 * values.abs().amax(dim=dims, keepdim=True)
-    return (centred / torch.where(flat, torch.ones_like(deviation), deviation) * ~flat).to(torch.float32)
+    """Return `(C, rows, columns)` with mean 0 and (biased) standard deviation 1 per channel; flat: 0."""
+
+    def score(channels: Tensor) -> Tensor:
+        values = channels.to(torch.float32)
+        dims = tuple(range(1, values.ndim))
+        deviation, mean = torch.std_mean(values, dim=dims, correction=0, keepdim=True)
+        flat = deviation <= 1e-6 * values.abs().amax(dim=dims, keepdim=True)
+        return (values - mean) * torch.where(flat, 0.0, 1.0 / deviation)
+
+    return per_distinct_channel(image, score)
 
 
-def _same_grid(image: MetaTensor, values: Tensor) -> MetaTensor:
+def per_distinct_channel(image: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply a function of `(C, rows, columns)` that treats channels alike, once for repeated gray."""
+    if image.shape[0] > 1 and image.stride(0) == 0:
+        changed = function(image[:1])
+        return changed.expand(image.shape[0], *changed.shape[1:])
+    return function(image)
+
+
+def on_same_grid(image: MetaTensor, values: Tensor) -> MetaTensor:
     """Return `values` with the meta data and the trace of `image`."""
     return MetaTensor(values, meta=dict(image.meta), applied_operations=list(image.applied_operations))
 
 
-def _like(image: MetaTensor, values: Tensor) -> MetaTensor:
+def on_new_grid(image: MetaTensor, values: Tensor) -> MetaTensor:
     """Return resized `values` with the meta data and the trace of `image`, and the affine of the new grid."""
-    result = _same_grid(image, values)
+    result = on_same_grid(image, values)
     before, after = tuple(image.shape[1:]), tuple(values.shape[1:])
     if before != after:
         scaling = scale_affine(before, after, centered=True)
-        result.affine = image.affine @ _padded(scaling).to(image.affine)
+        result.affine = image.affine @ torch.from_numpy(to_affine_nd(3, scaling)).to(image.affine)
     return result
-
-
-def _padded(affine: Any) -> Tensor:
-    """Return a 3 x 3 affine of the plane as 4 x 4."""
-    full = torch.eye(4, dtype=torch.float64)
-    plane = torch.as_tensor(affine, dtype=torch.float64)
-    full[:2, :2], full[:2, 3] = plane[:2, :2], plane[:2, 2]
-    return full

@@ -22,11 +22,11 @@ CACHED_SENTENCES = 4096
 class TokenizeTextd(MapTransform):
     """Write the token tensor `(2, max_tokens)` of a case's sentence under "text", and the sentence itself.
 
-    Reads "text" (a string, None or missing: the empty prompt) and, when the case has it, "laterality": whether
-    the sentence's left is the left of the image or of the patient. A sentence in the other laterality than the
-    bundle's is translated. Afterwards "text" is the tensor, "sentence" the sentence that the network reads, and
-    "laterality" the bundle's. The tensor also rides in the meta data of "image", for hosts that pass on the
-    image alone.
+    Reads "text" (a string, None or missing: the empty prompt) and, when the case has it, "laterality":
+    whether the sentence's left is the left of the image or of the patient. A sentence in the other laterality
+    than the bundle's is translated. Afterwards "text" is the tensor, "sentence" the sentence that the network
+    reads, and "laterality" the bundle's. The tensor also rides in the meta data of "image", for hosts that
+    pass on the image alone.
 
     Args:
         image_key: key of the image whose meta data gets the tensor.
@@ -70,8 +70,8 @@ class TokenizeTextd(MapTransform):
         case["text"] = tokens
         image = case.get(self.image_key)
         if isinstance(image, MetaTensor):
-            carrier = MetaTensor(image, meta={**image.meta, "text": tokens}, applied_operations=image.applied_operations)
-            case[self.image_key] = carrier
+            meta, trace = {**image.meta, "text": tokens}, list(image.applied_operations)
+            case[self.image_key] = MetaTensor(image, meta=meta, applied_operations=trace)
 
     def encode(self, sentence: str) -> Tensor:
         """Return the tokens `(2, max_tokens)` of a sentence; recent sentences are remembered."""

@@ -23,8 +23,8 @@ Pair = tuple[np.ndarray, np.ndarray]
 def metrics_benchmarks(*, repeats: int = 7, cases: int = 6, seed: int = 0) -> list[dict[str, Any]]:
     """Measure HD95 and ASSD of one case for several sizes of image, ours and MONAI's in turn.
 
-    Before timing, both are compared where their definitions agree: the Hausdorff distance and the mean of the two
-    directed mean distances.
+    Before timing, both are compared where their definitions agree: the Hausdorff distance and the mean of
+    the two directed mean distances.
 
     Args:
         repeats: rounds of each; medians are reported.
@@ -32,8 +32,9 @@ def metrics_benchmarks(*, repeats: int = 7, cases: int = 6, seed: int = 0) -> li
         seed: of the masks.
 
     Returns:
-        A mapping for each size: ``name``, ``ours`` and ``reference`` (ms per case), ``ratio`` (reference / ours, so
-        above 1 is faster), ``sizes``, ``device``, ``unit``, and ``difference``: the largest one found (pixels).
+        A mapping for each size: ``name``, ``ours`` and ``reference`` (ms per case), ``ratio`` (reference /
+        ours, so above 1 is faster), ``sizes``, ``device``, ``unit``, and ``difference``: the largest one
+        found (pixels).
 
     Raises:
         ArithmeticError: if the two disagree where they must not.
@@ -43,7 +44,9 @@ def metrics_benchmarks(*, repeats: int = 7, cases: int = 6, seed: int = 0) -> li
         pairs = [_blobs(shape, seed + number) for number in range(cases)]
         difference = max(_difference(*pair) for pair in pairs)
         if difference > TOLERANCE:
-            raise ArithmeticError(f"surface distances must equal MONAI's, got {difference} pixels for {shape}.")
+            raise ArithmeticError(
+                f"surface distances must equal MONAI's, got {difference} pixels for {shape}."
+            )
         ours, reference = _interleaved(pairs, repeats)
         results.append(
             {
@@ -91,7 +94,9 @@ def _difference(prediction: np.ndarray, label: np.ndarray) -> float:
     forth = [torch.from_numpy(mask[None, None]) for mask in (prediction, label)]
     back = forth[::-1]
     hausdorff = float(compute_hausdorff_distance(*forth, include_background=True))
-    means = [float(compute_average_surface_distance(*pair, include_background=True)) for pair in (forth, back)]
+    means = [
+        float(compute_average_surface_distance(*pair, include_background=True)) for pair in (forth, back)
+    ]
     return max(abs(distances.percentile(100) - hausdorff), abs(distances.average() - sum(means) / 2))
 
 

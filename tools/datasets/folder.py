@@ -13,19 +13,29 @@ from .layouts import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
     TABLE_SUFFIXES,
+    find_image_folders,
     find_tables,
     image_key,
     index_images,
     list_files,
     nearest_names,
+    plain_name,
     read_lists,
     section_of,
     walk_folders,
 )
-from .source import IMAGE_SUFFIXES, SourceCase, SourceData, SourceError, SourceOptions, image_suffix, require_inside
+from .sectioned import SectionedDataset, read_sectioned
+from .source import (
+    IMAGE_SUFFIXES,
+    SECTIONS,
+    SourceCase,
+    SourceData,
+    SourceError,
+    SourceOptions,
+    image_suffix,
+    require_inside,
+)
 from .tables import TableRow
-
-SECTIONS = ("training", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -93,23 +103,58 @@ def read_folder(source: Path, options: SourceOptions, *, dataset: FolderDataset 
     """
     rows, tables = _rows(source, options, dataset)
     finder = _Finder(source)
+    sections = {name: [finder.case(row) for row in group] for name, group in rows.items()}
     if not rows:
-        cases = finder.every_image()
-        sections = {"": cases}
-    else:
-        sections = {name: [finder.case(row) for row in group] for name, group in rows.items()}
+        sections = {"": finder.every_image()}
     data = SourceData(
         name=dataset.name or source.resolve().name,
         modality=dataset.modality,
         anatomy=dataset.anatomy,
         target=dataset.target,
         sections={name: sections.get(name, []) for name in SECTIONS},
-        split={"protocol": "lists of the source", "source": tables or ["folders"], "subset_rule": "file_order"},
+        split={"protocol": "lists of the source", "source": tables, "subset_rule": "file_order"},
         caption_version=dataset.caption_version if rows else "none",
         license=dataset.license,
         mask_threshold=dataset.mask_threshold,
     )
-    _split_at_random(data, sections, options)
+    _split_at_random(data, sections.get("", []), options)
+    unlabelled = sum(case.mask is None for cases in data.sections.values() for case in cases)
+    if unlabelled:
+        data.warnings.append(
+            f"{unlabelled} images have no mask: they can be predicted, not trained on or scored"
+        )
+    return data
+
+
+def read_polyps(source: Path, options: SourceOptions, *, dataset: FolderDataset) -> SourceData:
+    """Read a polyp data set: images, masks and lists in one folder, or a folder a section as LViT has them.
+
+    Args:
+        source: folder of the data set.
+        options: what the user said.
+        dataset: which data set it is.
+
+    Returns:
+        As :func:`read_folder`.
+
+    Raises:
+        SourceError: naming the file or row that is not as it must be.
+    """
+    found = find_image_folders(source)
+    if not found or not all(folder.section for folder in found):
+        return read_folder(source, options, dataset=dataset)
+    layout = SectionedDataset(
+        name=dataset.name,
+        modality=dataset.modality,
+        license=dataset.license,
+        anatomy=dataset.anatomy,
+        target=dataset.target,
+        separators=dataset.separators,
+        mask_threshold=dataset.mask_threshold,
+    )
+    data = read_sectioned(source, options, dataset=layout)
+    data.caption_version = "own" if data.caption_version == "lvit-raw" else data.caption_version
+    _split_at_random(data, [], options)
     return data
 
 
@@ -127,7 +172,7 @@ def _rows(
     if "" in lists and len(lists) > 1:
         example = lists[""][0]
         raise SourceError(f"{example.place}: every row must name its split as the others do, got none")
-    return lists, sorted(file.name for group in tables.values() for file in group)
+    return lists, sorted(file.name for group in tables.values() for file in group) or ["folders"]
 
 
 def _own_tables(source: Path) -> dict[str, list[Path]]:
@@ -144,56 +189,64 @@ class _Finder:
     def __init__(self, source: Path) -> None:
         self._source = source
         self._images: list[Path] = []
-        self._masks: dict[str, dict[str, Path]] = {}
+        self._mask_folders: dict[Path, Path] = {}
+        self._masks: dict[Path, dict[str, Path]] = {}
         for folder in walk_folders(source):
-            name = re.sub(r"[^a-z]", "", folder.name.lower())
-            if name in MASK_FOLDERS and folder != source:
-                self._masks[str(folder.parent)] = index_images(folder, source)
-            elif name in IMAGE_FOLDERS and folder != source:
+            name = plain_name(folder.name)
+            if folder != source and name in IMAGE_FOLDERS:
                 self._images.append(folder)
+            elif folder != source and name in MASK_FOLDERS:
+                self._mask_folders[folder.parent] = folder
+                self._masks[folder.parent] = index_images(folder, source)
 
     def every_image(self) -> list[SourceCase]:
         """Every image of every image folder, with the mask of its name where there is one."""
-        if not self._images:
+        folders = self._images or [self._source]
+        images = [image for folder in folders for image in self._listed(folder)]
+        if not images:
+            held = ", ".join(sorted(child.name for child in self._source.iterdir())[:8])
             raise SourceError(
-                f"{self._source} must hold a folder images/ (and, if there are masks, masks/ with the same names), "
-                f"got {', '.join(sorted(child.name for child in self._source.iterdir())[:8]) or 'an empty folder'}"
+                f"{self._source} must hold a folder images/ (and, if there are masks, masks/ with the same "
+                f"names), got {held or 'an empty folder'}"
             )
-        cases = []
-        for folder in self._images:
-            masks = self._masks.get(str(folder.parent), {})
-            for image in sorted(index_images(folder, self._source).values(), key=_natural):
-                mask = masks.get(image_key(image))
-                if masks and mask is None:
-                    raise SourceError(f"{image} must have a mask in {folder.parent}, got none of that name")
-                cases.append(SourceCase(id=self._id(image), image=image, mask=mask, row=str(image)))
+        cases = [
+            SourceCase(id=self._id(image), image=image, mask=self._mask_of(image), row=str(image))
+            for image in images
+        ]
+        if self._mask_folders and not any(case.mask for case in cases):
+            raise SourceError(
+                f"{next(iter(self._mask_folders.values()))} must hold masks with the names of their images, "
+                f"such as {cases[0].id}.png, got no pair"
+            )
         return cases
+
+    def _listed(self, folder: Path) -> list[Path]:
+        return sorted(index_images(folder, self._source).values(), key=_natural)
+
+    def _mask_of(self, image: Path) -> Path | None:
+        return self._masks.get(image.parent.parent, {}).get(image_key(image))
 
     def case(self, row: TableRow) -> SourceCase:
         """The case that a row of a csv names."""
         image = self._file(row.image, row, "image", self._images)
+        mask = self._mask_of(image)
         if row.mask is not None:
-            mask = self._file(row.mask, row, "mask", [])
-        else:
-            mask = self._masks.get(str(image.parent.parent), {}).get(image_key(image))
+            mask = self._file(row.mask, row, "mask", self._mask_folders.values())
         return SourceCase(
             id=self._id(image), image=image, mask=mask, text=row.text, row=row.place, group=row.group
         )
 
     def _file(self, name: str, row: TableRow, what: str, folders: Iterable[Path]) -> Path:
         candidates = [self._source / name, *(folder / name for folder in folders)]
-        if what == "mask":
-            candidates += [Path(folder) / child / name for folder in self._masks for child in MASK_FOLDERS]
         for candidate in candidates:
             require_inside(candidate, self._source, f"{row.place}: {what}")
             if candidate.is_file():
                 return candidate
-        parent = (self._source / name).parent
-        known = [file.name for file in list_files(parent, IMAGE_SUFFIXES)] if parent.is_dir() else []
-        raise SourceError(
-            f"{row.place}: {what} {name!r} must exist, got no file {self._source / name}"
-            f"{nearest_names(Path(name).name, known)}"
-        )
+        homes = {candidate.parent for candidate in candidates if candidate.parent.is_dir()}
+        known = {file.name for home in homes for file in list_files(home, IMAGE_SUFFIXES)}
+        looked = " or ".join(str(candidate) for candidate in candidates)
+        near = nearest_names(Path(name).name, sorted(known))
+        raise SourceError(f"{row.place}: {what} {name!r} must exist, got no file {looked}{near}")
 
     def _id(self, image: Path) -> str:
         """The image's path below its image folder, as one name."""
@@ -202,19 +255,27 @@ class _Finder:
         return relative[: -len(image_suffix(image))].replace("/", "_").replace(" ", "_")
 
 
-def _split_at_random(data: SourceData, sections: dict[str, list[SourceCase]], options: SourceOptions) -> None:
-    everything = sections.get("", [])
-    if everything:
-        named = any(case.group for case in everything)
-        group = (lambda case: case.group or case.id) if named else None
-        data.sections = random_sections(everything, seed=options.seed, group=group)
+def _split_at_random(data: SourceData, unsplit: list[SourceCase], options: SourceOptions) -> None:
+    """Split what the source left unsplit, and hold out a validation section where it has none."""
+    if unsplit:
+        named = any(case.group for case in unsplit)
+        data.sections = random_sections(unsplit, seed=options.seed, group=_patient if named else None)
         by = " by patient" if named else ""
         data.split["protocol"] = f"random 70/10/20{by}, seed {options.seed}"
         return
-    if not data.sections["validation"] and len(data.sections["training"]) > 1:
-        halves = random_sections(data.sections["training"], fractions=(0.9, 0.1, 0.0), seed=options.seed)
-        data.sections.update(training=halves["training"], validation=halves["validation"])
-        data.split["protocol"] = f"lists of the source; validation is 10% of training at random, seed {options.seed}"
+    training = data.sections["training"]
+    if not data.sections["validation"] and len(training) > 1:
+        named = any(case.group for case in training)
+        group = _patient if named else None
+        held = random_sections(training, fractions=(0.9, 0.1, 0.0), seed=options.seed, group=group)
+        data.sections.update(training=held["training"], validation=held["validation"])
+        data.split["protocol"] = (
+            f"{data.split['protocol']}; validation is 10% of training at random, seed {options.seed}"
+        )
+
+
+def _patient(case: SourceCase) -> str:
+    return case.group or case.id
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:

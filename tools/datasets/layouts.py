@@ -26,6 +26,7 @@ class ImageFolder:
     """A folder of images beside its folder of masks, both by key (see :func:`image_key`)."""
 
     folder: Path
+    mask_folder: Path
     section: str | None
     images: dict[str, Path] = field(default_factory=dict)
     masks: dict[str, Path] = field(default_factory=dict)
@@ -42,7 +43,7 @@ def section_of(path: Path) -> str | None:
 
 
 def image_key(path: Path) -> str:
-    """Return what an image, its mask and its caption row have in common: ``mask_covid_1.png`` -> ``covid_1``."""
+    """Return what an image, its mask and its row have in common: ``mask_covid_1.png`` -> ``covid_1``."""
     stem = image_stem(path).lower()
     return re.sub(r"^mask_|_mask$|_segmentation$", "", stem)
 
@@ -80,12 +81,12 @@ def find_image_folders(source: Path) -> list[ImageFolder]:
     """
     found = []
     for folder in walk_folders(source):
-        children = {_plain(child.name): child for child in folder.iterdir() if child.is_dir()}
+        children = {plain_name(child.name): child for child in folder.iterdir() if child.is_dir()}
         images = next((children[name] for name in sorted(children) if name in IMAGE_FOLDERS), None)
         masks = next((children[name] for name in sorted(children) if name in MASK_FOLDERS), None)
         if images is None or masks is None:
             continue
-        entry = ImageFolder(folder, section_of(folder.relative_to(source)))
+        entry = ImageFolder(folder, masks, section_of(folder.relative_to(source)))
         entry.images = index_images(images, source)
         entry.masks = index_images(masks, source)
         found.append(entry)
@@ -132,9 +133,10 @@ def find_tables(source: Path, captions: Path | None = None) -> dict[str, list[Pa
     found: dict[str, list[Path]] = {}
     for folder in walk_folders(root):
         for file in list_files(folder, TABLE_SUFFIXES | {".json"}):
-            if file.name.startswith("~$") or (file.suffix == ".json" and "annotation" not in file.name.lower()):
+            is_json = file.suffix.lower() == ".json"
+            if file.name.startswith("~$") or (is_json and "annotation" not in file.name.lower()):
                 continue
-            section = "" if file.suffix == ".json" else section_of(file.relative_to(root))
+            section = None if is_json else section_of(file.relative_to(root))
             found.setdefault(section or "", []).append(file)
     return found
 
@@ -174,7 +176,7 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
 
 
 def _table_sections(file: Path, section: str, separators: tuple[str, ...]) -> dict[str, list[TableRow]]:
-    if file.suffix == ".json":
+    if file.suffix.lower() == ".json":
         return {section_of(Path(name)) or "": rows for name, rows in read_annotation(file).items()}
     rows = read_table(file, separators=("\t",) if file.suffix.lower() == ".tsv" else separators)
     if section:
@@ -199,5 +201,6 @@ def row_section(row: TableRow) -> str:
     return section
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a folder's name without case, spaces and signs: ``Ground-truths`` -> ``groundtruths``."""
     return re.sub(r"[^a-z]", "", name.lower())

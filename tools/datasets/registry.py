@@ -7,17 +7,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from .chest import MOSMEDDATA_PLUS, QATA_COV19, read_chest
-from .folder import CVC_CLINICDB, KVASIR_SEG, OWN_FOLDER, read_folder
+from .folder import CVC_CLINICDB, KVASIR_SEG, OWN_FOLDER, read_folder, read_polyps
+from .sectioned import MOSMEDDATA_PLUS, QATA_COV19, read_sectioned
 from .source import SourceData, SourceError, SourceOptions
 
 Reader = Callable[[Path, SourceOptions], SourceData]
 
 READERS: dict[str, Reader] = {
-    "qata_cov19": partial(read_chest, dataset=QATA_COV19),
-    "mosmeddata_plus": partial(read_chest, dataset=MOSMEDDATA_PLUS),
-    "cvc_clinicdb": partial(read_folder, dataset=CVC_CLINICDB),
-    "kvasir_seg": partial(read_folder, dataset=KVASIR_SEG),
+    "qata_cov19": partial(read_sectioned, dataset=QATA_COV19),
+    "mosmeddata_plus": partial(read_sectioned, dataset=MOSMEDDATA_PLUS),
+    "cvc_clinicdb": partial(read_polyps, dataset=CVC_CLINICDB),
+    "kvasir_seg": partial(read_polyps, dataset=KVASIR_SEG),
     "folder": partial(read_folder, dataset=OWN_FOLDER),
 }
 DATASETS = (*READERS, "phantom")
@@ -54,5 +54,10 @@ def read_source(name: str, source: Path, options: SourceOptions | None = None) -
     if reader is None:
         raise SourceError(f"{name!r} is made, not read: it has no source")
     if not source.is_dir():
-        raise SourceError(f"source must be a folder, got {source}, which {'is a file' if source.exists() else 'does not exist'}")
-    return reader(source, options or SourceOptions())
+        problem = "is a file" if source.exists() else "does not exist"
+        raise SourceError(f"source must be a folder, got {source}, which {problem}")
+    options = options or SourceOptions()
+    data = reader(source, options)
+    data.modality = options.modality or data.modality
+    data.license = options.license or data.license
+    return data

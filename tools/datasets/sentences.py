@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,6 +47,14 @@ class CaptionReport:
         return self._read[text]
 
 
+class LateralityDecision(NamedTuple):
+    """Whose left the captions mean (``image`` or ``patient``), how that is known, and any doubt."""
+
+    laterality: str
+    source: str
+    doubt: str | None
+
+
 @dataclass
 class LateralityMeasurement:
     """On captions that name one side: in which half of the image does the mask lie?"""
@@ -58,15 +67,13 @@ class LateralityMeasurement:
 
         Args:
             findings: what the caption says.
-            mask: foreground, shape `(rows, cols)`.
+            mask: foreground, shape `(rows, cols)` or `(rows, cols, slices)`, as displayed.
         """
         side = _one_side(findings)
         if side is None or mask is None:
             return
-        columns = mask.sum(axis=0)
-        middle = mask.shape[1] / 2
-        left = int(columns[: int(np.ceil(middle))].sum())  # columns x < W/2
-        right = int(columns.sum()) - left
+        middle = -(-mask.shape[1] // 2)  # columns x < W/2
+        left, right = int(mask[:, :middle].sum()), int(mask[:, middle:].sum())
         if left == right:
             return
         self.one_sided += 1
@@ -77,21 +84,47 @@ class LateralityMeasurement:
         """Share of the counted cases whose "left" is the left half of the image."""
         return self.image_side / self.one_sided if self.one_sided else None
 
-    def decide(self, default: str) -> tuple[str, str | None]:
-        """Return the laterality and, where the measurement does not settle it, a warning."""
+    def decide(self, default: str, *, told: str | None = None) -> LateralityDecision:
+        """Decide whose left the captions mean.
+
+        Args:
+            default: laterality to assume where too little was measured.
+            told: laterality that the user gave, which stands.
+
+        Returns:
+            The laterality, where it is from, and a warning where the measurement does not settle it.
+        """
         share = self.share
+        if told is not None:
+            return LateralityDecision(told, "user", self._against(told))
         if share is None or self.one_sided < MIN_ONE_SIDED:
-            return default, (
+            return LateralityDecision(
+                default,
+                "assumed",
                 f"laterality was not measured ({self.one_sided} one-sided captions with a mask, "
-                f"{MIN_ONE_SIDED} needed): '{default}' is assumed, say otherwise with --laterality"
+                f"{MIN_ONE_SIDED} needed): '{default}' is assumed, say otherwise with --laterality",
             )
         measured = "image" if share >= 0.5 else "patient"
+        doubt = None
         if max(share, 1 - share) < CLEAR_SHARE:
-            return measured, (
+            doubt = (
                 f"laterality is unclear: 'left' is the left half of the image in only {share:.0%} of "
-                f"{self.one_sided} one-sided captions; '{measured}' is stored, say otherwise with --laterality"
+                f"{self.one_sided} one-sided captions; '{measured}' is stored, say otherwise with "
+                "--laterality"
             )
-        return measured, None
+        return LateralityDecision(measured, "measured", doubt)
+
+    def _against(self, told: str) -> str | None:
+        share = self.share
+        if share is None or self.one_sided < MIN_ONE_SIDED:
+            return None
+        agreeing = share if told == "image" else 1 - share
+        if agreeing > 1 - CLEAR_SHARE:
+            return None
+        return (
+            f"laterality '{told}' was given, but only {agreeing:.0%} of {self.one_sided} one-sided captions "
+            "agree with it on their masks"
+        )
 
 
 def _one_side(findings: Findings | None) -> str | None:

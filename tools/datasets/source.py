@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+SECTIONS = ("training", "validation", "test")
 RASTER_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
-MEDICAL_SUFFIXES = frozenset({".dcm", ".nii", ".nii.gz"})
+MEDICAL_SUFFIXES = frozenset({".dcm", ".dicom", ".ima", ".nii", ".nii.gz"})
 IMAGE_SUFFIXES = RASTER_SUFFIXES | MEDICAL_SUFFIXES
 
 
@@ -23,6 +24,8 @@ class SourceOptions:
         mask_threshold: mask values above it are foreground; ``None`` leaves the data set's own rule.
         laterality: ``image`` or ``patient``, where the user knows better than the measurement.
         anatomy: ``lung`` or ``polyp``; ``None`` leaves the data set's own, or what the captions speak of.
+        modality: what the images are, for the header of the list.
+        license: terms of the data, for the header of the list.
         seed: seed of a split that the source does not bring.
     """
 
@@ -30,6 +33,8 @@ class SourceOptions:
     mask_threshold: float | None = None
     laterality: str | None = None
     anatomy: str | None = None
+    modality: str | None = None
+    license: str | None = None
     seed: int = 42
 
 

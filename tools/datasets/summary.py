@@ -8,65 +8,70 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .preparation import SECTION_ORDER, Preparation
+from .document import Findings
+from .source import SECTIONS
 
 SHOWN_WORDS = 12
 SHOWN_WARNINGS = 12
 
 
-def print_summary(report: Preparation, output: Path, console: Console) -> None:
+def print_summary(found: Findings, output: Path, console: Console) -> None:
     """Print counts, captions, laterality and warnings of a prepared data set.
 
     Args:
-        report: what :func:`prepare_dataset` returned.
+        found: what :func:`prepare_dataset` returned.
         output: the folder it wrote.
         console: where to print.
     """
-    document = report.document
-    table = Table(title=escape(f"{document['name']}: {document['modality']}"), show_header=False, title_justify="left")
+    title = f"{found.document['name']}: {found.document['modality']}"
+    table = Table(title=escape(title), show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in _rows(report):
+    for name, value in _rows(found):
         table.add_row(name, escape(value))
     console.print(table)
-    for warning in report.warnings[:SHOWN_WARNINGS]:
-        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False)
-    if len(report.warnings) > SHOWN_WARNINGS:
-        console.print(f"… and {len(report.warnings) - SHOWN_WARNINGS} more warnings in dataset.json")
-    console.print(f"[green]written:[/green] {escape(str(output))}/dataset.json", highlight=False, soft_wrap=True)
+    for warning in found.warnings[:SHOWN_WARNINGS]:
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
+    if len(found.warnings) > SHOWN_WARNINGS:
+        console.print(f"… and {len(found.warnings) - SHOWN_WARNINGS} more warnings in dataset.json")
+    datalist = escape(str(output / "dataset.json"))
+    console.print(f"[green]written:[/green] {datalist}", highlight=False, soft_wrap=True)
 
 
-def _rows(report: Preparation) -> list[tuple[str, str]]:
-    document, captions = report.document, report.captions
-    counts = ", ".join(f"{section} {report.counts.get(section, 0)}" for section in SECTION_ORDER)
-    words = [f"{word} ({count})" for word, count in captions.unknown_words.most_common(SHOWN_WORDS)]
-    more = len(captions.unknown_words) - SHOWN_WORDS
+def _rows(found: Findings) -> list[tuple[str, str]]:
+    document, captions = found.document, found.captions
+    counts = ", ".join(f"{section} {found.counts.get(section, 0)}" for section in SECTIONS)
+    version = f"{document['caption_version']}: {len(captions.distinct)} distinct, {captions.missing} missing"
+    identical = f"{len(found.left_out)} across sections (left out), {found.repeated} within one"
+    shared = f"{len(found.shared_groups)} of {len(found.groups)}" if found.groups else "no subject is named"
     return [
         ("cases", counts),
-        ("split", str(document["split"].get("protocol"))),
-        ("captions", f"{document['caption_version']}: {len(captions.distinct)} distinct, {captions.missing} missing"),
-        ("words not read", (", ".join(words) or "none") + (f" and {more} more" if more > 0 else "")),
-        ("contradictions", f"{captions.contradictory} captions"),
-        ("laterality", _laterality(report)),
-        ("masks", f"{report.empty_masks} empty, {report.unlabelled} missing"),
-        ("identical images", f"{len(report.dropped)} across sections (left out), {report.repeated} within one"),
-        ("subjects in two sections", str(len(report.shared_groups)) if document_has_subjects(report) else "not known"),
+        ("split", str(document["split"]["protocol"])),
+        ("captions", version),
+        ("words not read", _words(found)),
+        ("contradictions", f"in {captions.contradictory} captions"),
+        ("laterality", _laterality(found)),
+        ("masks", f"{found.empty_masks} empty, {found.unlabelled} missing"),
+        ("identical images", identical),
+        ("subjects in two sections", shared),
         ("anatomy", document["anatomy"]),
         ("license", document["license"]),
     ]
 
 
-def document_has_subjects(report: Preparation) -> bool:
-    """Whether any case of a prepared data set names its subject."""
-    return any("subject" in case for section in SECTION_ORDER for case in report.document[section])
+def _words(found: Findings) -> str:
+    words = found.captions.unknown_words
+    shown = ", ".join(f"{word} ({count})" for word, count in words.most_common(SHOWN_WORDS))
+    more = len(words) - SHOWN_WORDS
+    return (shown or "none") + (f" and {more} more" if more > 0 else "")
 
 
-def _laterality(report: Preparation) -> str:
-    document, measured = report.document, report.laterality
-    value, source = document["laterality"], document["laterality_source"]
+def _laterality(found: Findings) -> str:
+    document, measured = found.document, found.laterality
+    known = f"{document['laterality']} ({document['laterality_evidence']['source']}"
     if measured.share is None:
-        return f"{value} ({source}; no one-sided caption with a mask)"
+        return f"{known}; no one-sided caption with a mask)"
     return (
-        f"{value} ({source}): 'left' is the left half of the image in {measured.image_side} of "
+        f"{known}): 'left' is the left half of the image in {measured.image_side} of "
         f"{measured.one_sided} one-sided captions ({measured.share:.1%})"
     )

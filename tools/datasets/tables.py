@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ TEXT_COLUMNS = ("text", "description", "caption", "prompt", "sentence")
 MASK_COLUMNS = ("mask", "label", "mask_path", "segmentation")
 SPLIT_COLUMNS = ("split", "section", "subset")
 GROUP_COLUMNS = ("patient", "subject", "patient_id", "subject_id", "group")
+EMPTY_TEXTS = frozenset({"none", "nan", "null"})  # what programs write for no caption
 SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -51,7 +53,7 @@ def read_table(path: Path, *, separators: Sequence[str] = (",",)) -> list[TableR
     columns = _columns(path, header)
     rows = [_row(path, line, header, columns, record) for line, record in records if any(record)]
     if not rows:
-        raise SourceError(f"{path} must list at least one image, got a header (line {header_line}) and no rows")
+        raise SourceError(f"{path} must list at least one image, got a header (line {header_line}) alone")
     return rows
 
 
@@ -92,23 +94,24 @@ def _csv_records(path: Path, separators: Sequence[str]) -> Iterator[tuple[int, l
         raise SourceError(f"{path} must be text in UTF-8, got {error}: save it as 'CSV UTF-8'") from error
     first = next((line for line in content.splitlines() if line.strip()), "")
     separator = _separator(path, first, separators)
-    with _unlimited_fields(len(content)):
+    with _field_limit(len(content)):
         reader = csv.reader(io.StringIO(content, newline=""), delimiter=separator)
-        records = [(reader.line_num, [value.strip() for value in record]) for record in reader]
+        try:
+            records = [(reader.line_num, [value.strip() for value in record]) for record in reader]
+        except csv.Error as error:
+            raise SourceError(f"{path}, line {reader.line_num} must be valid csv, got: {error}") from error
     yield from ((line, record) for line, record in records if any(record))
 
 
-class _unlimited_fields:  # noqa: N801 - used as a context manager
+@contextmanager
+def _field_limit(length: int) -> Iterator[None]:
     """Let one csv field be as long as its file, and put the limit of the process back afterwards."""
-
-    def __init__(self, length: int) -> None:
-        self._length = length
-
-    def __enter__(self) -> None:
-        self._before = csv.field_size_limit(max(self._length, 131072))
-
-    def __exit__(self, *_: object) -> None:
-        csv.field_size_limit(self._before)
+    before = csv.field_size_limit()
+    csv.field_size_limit(max(length, before))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _separator(path: Path, header: str, allowed: Sequence[str]) -> str:
@@ -120,8 +123,8 @@ def _separator(path: Path, header: str, allowed: Sequence[str]) -> str:
     if counts[other] > 1:
         wanted = " or ".join(SEPARATOR_NAMES[separator] for separator in allowed)
         raise SourceError(
-            f"{path} must be separated by {wanted}, got {SEPARATOR_NAMES[other]} in its header {header[:80]!r}: "
-            f"save it with {wanted}, captions in double quotes"
+            f"{path} must be separated by {wanted}, got {SEPARATOR_NAMES[other]} in its header "
+            f"{header[:80]!r}: save it with {wanted}, captions in double quotes"
         )
     return best
 
@@ -144,6 +147,7 @@ def _xlsx_records(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _columns(path: Path, header: list[str]) -> dict[str, int]:
     names = [name.lower() for name in header]
+    columns = ", ".join(map(repr, header))
     aliases = {
         "image": IMAGE_COLUMNS,
         "text": TEXT_COLUMNS,
@@ -159,19 +163,18 @@ def _columns(path: Path, header: list[str]) -> dict[str, int]:
     }
     if "image" not in found:
         raise SourceError(
-            f"{path} must have a column 'image' (or 'Image'), got the columns {', '.join(map(repr, header))}"
+            f"{path} must have a column 'image' (or 'Image'), got the columns {columns}: "
+            "name the column, or choose another caption table with --captions"
         )
     if len(header) > 1 and not found.keys() & {"text", "mask"}:
         raise SourceError(
             f"{path} must have a column 'text' (or 'Description') or 'mask' beside 'image', "
-            f"got the columns {', '.join(map(repr, header))}"
+            f"got the columns {columns}"
         )
     return found
 
 
-def _row(
-    path: Path, line: int, header: list[str], columns: dict[str, int], record: list[str]
-) -> TableRow:
+def _row(path: Path, line: int, header: list[str], columns: dict[str, int], record: list[str]) -> TableRow:
     place = f"{path}, line {line}"
     record = [*record, *[""] * (len(header) - len(record))]
     if any(record[len(header) :]):
@@ -179,8 +182,12 @@ def _row(
             f"{place} must have {len(header)} values ({', '.join(header)}), got {len(record)}: "
             "put a caption that holds the separator in double quotes"
         )
-    values = {key: record[index] or None for key, index in columns.items()}
+    values = {key: record[index] for key, index in columns.items() if record[index]}
     image = values.pop("image", None)
     if image is None:
         raise SourceError(f"{place} must name an image, got an empty value")
-    return TableRow(image=image, place=place, **values)
+    if values.get("text", "").lower() in EMPTY_TEXTS:
+        values.pop("text")
+    if "mask" in values:
+        values["mask"] = values["mask"].replace("\\", "/")
+    return TableRow(image=image.replace("\\", "/"), place=place, **values)

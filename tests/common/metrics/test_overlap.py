@@ -56,7 +56,9 @@ def test_hand_computed(prediction, label, counts, dice, iou) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64, np.bool_])
 def test_counts_equal_a_naive_loop_for_every_type(dtype) -> None:
     for prediction, label in masks(seed=1):
-        assert overlap_counts(prediction.astype(dtype), label.astype(dtype)) == naive_counts(prediction, label)
+        assert overlap_counts(prediction.astype(dtype), label.astype(dtype)) == naive_counts(
+            prediction, label
+        )
 
 
 def test_scores_equal_medpy_per_image() -> None:
@@ -149,7 +151,7 @@ def test_masks_that_are_not_binary_are_refused(values) -> None:
 def test_other_errors_name_what_came() -> None:
     with pytest.raises(ValueError, match=r"same shape, got \(2, 2\) and \(2, 3\)"):
         overlap_counts(np.zeros((2, 2)), np.zeros((2, 3)))
-    with pytest.raises(ValueError, match="empty must be one of .* got 'nan'"):
+    with pytest.raises(ValueError, match=r"empty must be one of .* got 'nan'"):
         dice_score((1, 1, 1), empty="nan")
 
 

@@ -95,7 +95,9 @@ def test_definitions_differ_from_the_pooled_mean_and_the_larger_percentile() -> 
     assert assd(prediction, label) == pytest.approx((0 + 14.5) / 2)
     assert medpy_metrics.assd(prediction, label) == pytest.approx(sum(range(30)) / 31)
     assert hd95(prediction, label) == pytest.approx(np.percentile([0, *range(30)], 95))
-    theirs = compute_hausdorff_distance(monai(prediction), monai(label), include_background=True, percentile=95)
+    theirs = compute_hausdorff_distance(
+        monai(prediction), monai(label), include_background=True, percentile=95
+    )
     assert theirs.item() == pytest.approx(np.percentile(range(30), 95))
 
 

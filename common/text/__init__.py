@@ -1,0 +1,20 @@
+"""Sentences: what they say, and how they are fed to a network."""
+
+from __future__ import annotations
+
+from .findings import Findings, read_findings
+from .laterality import mirror_findings, mirror_sentence, translate_sentence
+from .zones import LUNG_ZONES, POLYP_ZONES, zone_regions, zone_vector, zones_from_mask
+
+__all__ = [
+    "LUNG_ZONES",
+    "POLYP_ZONES",
+    "Findings",
+    "mirror_findings",
+    "mirror_sentence",
+    "read_findings",
+    "translate_sentence",
+    "zone_regions",
+    "zone_vector",
+    "zones_from_mask",
+]

@@ -1,0 +1,110 @@
+"""Places of polyps: the cells of a 3 x 3 grid over the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .lexicon import LEVELS, Kind
+from .negation import Polarity
+from .words import Token
+
+_COLUMNS = ("left", "center", "right")
+_INSIDE = frozenset({Kind.PLAIN, Kind.UNKNOWN, Kind.ORGAN})
+
+
+@dataclass
+class _Cell:
+    sides: list[str] = field(default_factory=list)
+    levels: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    stretched: bool = False
+    bowel: bool = False
+
+
+@dataclass(frozen=True)
+class GridPlaces:
+    """The cells that a sentence names.
+
+    Attributes:
+        affirmed: cells with a polyp.
+        denied: cells without one.
+        unread: words of place that say nothing about the image ("right colon").
+    """
+
+    affirmed: frozenset[tuple[str, str]]
+    denied: frozenset[tuple[str, str]]
+    unread: tuple[str, ...]
+
+
+def grid_places(clauses: list[list[tuple[Token, Polarity]]]) -> GridPlaces:
+    """Read the grid cells of polyp sentences.
+
+    One word names one cell ("right" is the middle of the right column, "top" the centre of the upper row);
+    "half", "side" and "third" stretch it to the whole column or row, "all" and "diffuse" to the grid.
+
+    Args:
+        clauses: the clauses of the text with the polarity of each word.
+
+    Returns:
+        The cells.
+    """
+    cells: dict[Polarity, set[tuple[str, str]]] = {polarity: set() for polarity in Polarity}
+    unread: list[str] = []
+    for clause in clauses:
+        for cell, polarity in _cells(_place_part(clause)):
+            if cell.bowel:
+                unread.append(" ".join(cell.words))
+            else:
+                cells[polarity] |= _zones(cell)
+    affirmed = cells[Polarity.AFFIRMED] - cells[Polarity.SPARED]
+    return GridPlaces(frozenset(affirmed), frozenset(cells[Polarity.DENIED]), tuple(unread))
+
+
+def _place_part(clause: list[tuple[Token, Polarity]]) -> list[tuple[Token, Polarity]]:
+    """The words behind "located", where there is one: those before describe the polyp."""
+    for index, (token, _) in enumerate(clause):
+        if token.word == "located":
+            return clause[index + 1 :]
+    return clause
+
+
+def _cells(clause: list[tuple[Token, Polarity]]) -> list[tuple[_Cell, Polarity]]:
+    found: list[tuple[_Cell, Polarity]] = []
+    cell: _Cell | None = None
+    for token, polarity in clause:
+        if token.kind in (Kind.SIDE, Kind.LEVEL, Kind.DIFFUSE, Kind.BILATERAL):
+            if cell is None:
+                cell = _Cell()
+                found.append((cell, polarity))
+            _add(cell, token)
+        elif cell is not None and token.kind in (Kind.PART, Kind.BOWEL):
+            cell.stretched |= token.kind is Kind.PART
+            cell.bowel |= token.kind is Kind.BOWEL or token.word == "colonic"
+            cell.words.append(token.word)
+        elif token.kind not in _INSIDE:
+            cell = None
+    return found
+
+
+def _add(cell: _Cell, token: Token) -> None:
+    cell.words.append(token.written)
+    if token.kind in (Kind.DIFFUSE, Kind.BILATERAL):
+        cell.levels.extend(LEVELS if token.kind is Kind.DIFFUSE else ())
+        cell.sides.extend(() if token.kind is Kind.DIFFUSE else ("left", "right"))
+    elif token.kind is Kind.SIDE:
+        cell.sides.extend(token.values)
+    else:
+        cell.levels.extend(token.values)
+
+
+def _zones(cell: _Cell) -> set[tuple[str, str]]:
+    sides, levels = set(cell.sides), set(cell.levels)
+    if "center" in sides and len(sides) > 1:  # "center left": the middle of the left column
+        sides.discard("center")
+        levels = levels or {"middle"}
+    if not sides and "middle" in levels and len(levels) == 2:  # "top middle": the centre of the upper row
+        levels.discard("middle")
+    every = levels == set(LEVELS)
+    rows = levels or (set(LEVELS) if cell.stretched else {"middle"})
+    columns = sides or (set(_COLUMNS) if cell.stretched or every else {"center"})
+    return {(column, row) for column in columns for row in rows}

@@ -1,0 +1,188 @@
+"""Every bundle, run through MONAI's runner on a handful of phantoms."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+from PIL import Image
+
+from common.data.phantom_chest import write_phantom_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLES = sorted((ROOT / "bundles").glob("*_segmentation"))
+QUICK = {"image_size": 64, "width": 0.25, "batch_size": 4, "max_epochs": 1, "patience": 0}
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms") / "data"
+    write_phantom_dataset(folder, count=20, size=64, seed=1)
+    return folder
+
+
+def files(bundle: Path, *names: str) -> list[str]:
+    return [str(bundle / "configs" / f"{name}.json") for name in names]
+
+
+def workflow(bundle: Path, kind: str, names: list[str], **overrides: object) -> ConfigWorkflow:
+    flow = ConfigWorkflow(
+        config_file=files(bundle, *names),
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        logging_file=False,
+        workflow_type=kind,
+        bundle_root=str(bundle),
+        **overrides,
+    )
+    flow.initialize()
+    return flow
+
+
+def command(bundle: Path, names: list[str], **overrides: object) -> list[str]:
+    parts = ["-m", "monai.bundle", "run", "--config_file", str(files(bundle, *names))]
+    parts += ["--bundle_root", str(bundle)]
+    for key, value in overrides.items():
+        parts += [f"--{key}", str(value)]
+    return parts
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
+def test_train_evaluate_infer(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
+    paths = {"dataset_dir": str(phantoms), "model_dir": str(tmp_path / "models")}
+    train = workflow(bundle, "train", ["train"], **QUICK, **paths, output_dir=str(tmp_path / "train"))
+    assert train.check_properties() == []
+    train.run()
+    assert (tmp_path / "models" / "model.pt").is_file()
+
+    size = {key: QUICK[key] for key in ("image_size", "width")}
+    folder = tmp_path / "evaluation"
+    evaluate = workflow(bundle, "train", ["train", "evaluate"], **QUICK, **paths, output_dir=str(folder))
+    assert evaluate.check_properties() == []
+    evaluate.run()
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    rows = list(csv.DictReader((folder / "cases.csv").open(encoding="utf-8")))
+    assert summary["count"] == len(rows) == 4
+    assert summary["laterality"] == "image"
+    counted = [sum(int(row[key]) for row in rows) for key in ("tp", "fp", "fn")]
+    expected = 2 * counted[0] / max(sum(counted) + counted[0], 1)
+    assert summary["metrics"]["dice_micro"] == pytest.approx(expected)
+    for row in rows:
+        assert Image.open(folder / row["prediction"]).size == (64, 64)
+
+    case = json.loads((phantoms / "dataset.json").read_text(encoding="utf-8"))["test"][0]
+    folder = tmp_path / "inference"
+    infer = workflow(
+        bundle,
+        "infer",
+        ["inference"],
+        **size,
+        model_dir=paths["model_dir"],
+        output_dir=str(folder),
+        image=str(phantoms / case["image"]),
+        text=case["text"],
+    )
+    assert infer.check_properties() == []
+    infer.run()
+    evaluated = tmp_path / "evaluation" / next(row["prediction"] for row in rows if row["id"] == case["id"])
+    written = list(folder.glob("predictions/*.png"))
+    assert len(written) == 1
+    assert np.array_equal(np.asarray(Image.open(written[0])), np.asarray(Image.open(evaluated)))
+
+
+def test_a_folder_with_a_broken_image_is_segmented_but_for_that_one(phantoms: Path, tmp_path: Path) -> None:
+    bundle = ROOT / "bundles" / "baseline_segmentation"
+    source = tmp_path / "images"
+    source.mkdir()
+    for path in sorted((phantoms / "images").glob("*.png"))[:2]:
+        (source / path.name).write_bytes(path.read_bytes())
+    (source / "broken.png").write_bytes(b"not an image")
+    overrides = {"image_size": 64, "width": 0.25, "model_dir": str(tmp_path), "image": str(source), "text": ""}
+    flow = workflow(bundle, "infer", ["inference"], **overrides, output_dir=str(tmp_path / "out"))
+    torch.save(flow.parser.get_parsed_content("network").state_dict(), tmp_path / "model.pt")
+    flow.run()
+    failures = list(csv.DictReader((tmp_path / "out" / "failures.csv").open(encoding="utf-8")))
+    assert [failure["id"] for failure in failures] == ["broken"]
+    assert "broken.png" in failures[0]["error"]
+    assert len(list((tmp_path / "out" / "predictions").iterdir())) == 2
+
+
+def test_a_single_broken_image_is_an_error(tmp_path: Path) -> None:
+    bundle = ROOT / "bundles" / "baseline_segmentation"
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    overrides = {"image_size": 64, "width": 0.25, "model_dir": str(tmp_path), "image": str(tmp_path / "broken.png")}
+    flow = workflow(bundle, "infer", ["inference"], **overrides, output_dir=str(tmp_path / "out"))
+    torch.save(flow.parser.get_parsed_content("network").state_dict(), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        flow.run()
+    assert not (tmp_path / "out" / "cases.csv").exists()
+
+
+@pytest.mark.slow
+def test_the_runner_works_from_another_folder(phantoms: Path, tmp_path: Path) -> None:
+    bundle = ROOT / "bundles" / "baseline_segmentation"
+    overrides = QUICK | {"dataset_dir": phantoms, "model_dir": tmp_path / "models", "output_dir": tmp_path / "out"}
+    subprocess.run([sys.executable, *command(bundle, ["train"], **overrides)], cwd=tmp_path, check=True)
+    assert (tmp_path / "models" / "model.pt").is_file()
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_uninterrupted(phantoms: Path, tmp_path: Path) -> None:
+    bundle = ROOT / "bundles" / "baseline_segmentation"
+    overrides = QUICK | {"dataset_dir": phantoms, "max_epochs": 4, "batch_size": 2, "mirror": 0.5}
+    straight = command(bundle, ["train"], **overrides, model_dir=tmp_path / "a", output_dir=tmp_path / "out_a")
+    subprocess.run([sys.executable, *straight], check=True)
+
+    killed = [sys.executable, *command(bundle, ["train"], **overrides, model_dir=tmp_path / "b", output_dir=tmp_path / "out_b")]
+    process = subprocess.Popen(killed)
+    checkpoint = tmp_path / "b" / "checkpoint_last.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert torch.load(checkpoint, weights_only=True)["epoch"] < 4
+    subprocess.run(killed, check=True)
+
+    for name in ("checkpoint_last.pt", "model.pt"):
+        a, b = (torch.load(tmp_path / run / name, weights_only=True) for run in ("a", "b"))
+        a, b = (state.get("network", state) for state in (a, b))
+        assert list(a) == list(b)
+        for key in a:
+            assert torch.equal(a[key], b[key]), key
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_evaluate_like_one(phantoms: Path, tmp_path: Path) -> None:
+    bundle = ROOT / "bundles" / "baseline_segmentation"
+    overrides = QUICK | {"dataset_dir": phantoms, "max_epochs": 2, "learning_rate": 1e-3}
+    results = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        own = overrides | {"batch_size": 4 // processes, "model_dir": folder, "output_dir": folder / "out"}
+        prefix = [sys.executable]
+        multi = []
+        if processes > 1:
+            prefix = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+            multi = ["multi_gpu_train"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        train = [*prefix, *command(bundle, ["train", *multi, "overlays/unet"], **own)]
+        subprocess.run(train, check=True, env=environment)
+        evaluate = [*prefix, *command(bundle, ["train", *multi, "evaluate", "overlays/unet"], **own)]
+        subprocess.run(evaluate, check=True, env=environment)
+        summary = json.loads((folder / "out" / "summary.json").read_text(encoding="utf-8"))
+        results.append(summary)
+    assert results[0]["count"] == results[1]["count"] == 4
+    for name, value in results[0]["metrics"].items():
+        if isinstance(value, float):
+            assert results[1]["metrics"][name] == pytest.approx(value, abs=1e-4), name

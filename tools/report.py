@@ -1,0 +1,142 @@
+"""Write one self-contained HTML page about one or several evaluations.
+
+Example: python -m tools.report output/evaluation/true output/evaluation/blank --output report.html
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from tqdm import tqdm
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+PICTURES = 60
+PICTURE_SIZE = 256
+
+
+class Order(str, Enum):
+    """Which cases are pictured first."""
+
+    WORST = "worst"
+    BEST = "best"
+    LIST = "list"
+
+
+def write_report(
+    folders: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    title: str | None = None,
+    pictures: int = PICTURES,
+    picture_size: int = PICTURE_SIZE,
+    order: str = "worst",
+) -> Path:
+    """Write the page, or nothing when the evaluations cannot be read.
+
+    Args:
+        folders: folder of an evaluation, or several: the first is shown in full, the others beside it.
+        output: the page; `report.html` in the first folder when None.
+        title: its heading; named after the bundle and the data when None.
+        pictures: number of cases that are pictured; all cases are in the table.
+        picture_size: longest side of a picture, 32 to 2048 pixels.
+        order: which cases are pictured first: "worst", "best" or "list".
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: no folder, a malformed file, no case, an unknown order, or an impossible number.
+        FileNotFoundError: a folder or one of its files is missing.
+    """
+    from .reporting.cards import make_card, pick_cases  # imported here: `--help` should not load MONAI
+    from .reporting.evaluation import load_evaluations
+    from .reporting.page import render_page
+
+    if not 32 <= picture_size <= 2048:
+        raise ValueError(f"picture_size must be from 32 to 2048 pixels, got {picture_size}")
+    folders = [folders] if isinstance(folders, str | Path) else list(folders)
+    evaluations = load_evaluations(folders)
+    chosen = pick_cases(evaluations[0].cases, order=order, limit=pictures)
+    cards = [
+        make_card(case, place, evaluations, size=picture_size)
+        for place, case in enumerate(tqdm(chosen, desc="pictures", unit="case", disable=None), 1)
+    ]
+    page = render_page(evaluations, cards, title=title or _title(evaluations[0].summary), order=order)
+    target = Path(folders[0]) / "report.html" if output is None else Path(output)
+    _write(page, target)
+    return target
+
+
+def _title(summary: object) -> str:
+    from .reporting.wording import base_name
+
+    known = [str(summary[key]) for key in ("bundle", "dataset") if summary.get(key)]  # type: ignore[attr-defined,index]
+    return "Evaluation of " + " on ".join(base_name(name) for name in known) if known else "Evaluation"
+
+
+def _write(page: str, target: Path) -> None:
+    """Write under a temporary name and rename."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@app.command()
+def main(
+    evaluations: Annotated[
+        list[Path],
+        typer.Argument(metavar="EVALUATION_DIR...", help="Folders with summary.json and cases.csv."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="The page to write.", show_default="report.html in the first folder")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    pictures: Annotated[
+        int, typer.Option(help="Number of pictured cases; the table has all.", min=0)
+    ] = PICTURES,
+    picture_size: Annotated[
+        int, typer.Option(help="Longest side of a picture.", min=32, max=2048)
+    ] = PICTURE_SIZE,
+    order: Annotated[Order, typer.Option(help="Which cases are pictured first.")] = Order.WORST,
+) -> None:
+    """Write one self-contained HTML page about an evaluation.
+
+    With several folders (such as the same cases with true, blank and mirrored sentences) the first is shown in
+    full and the others beside it. The page needs no network and no other file.
+
+    Example: python -m tools.report output/evaluation --title "Test set, mirrored sentences"
+    """
+    console = Console(stderr=True)
+    try:
+        page = write_report(
+            evaluations,
+            output,
+            title=title,
+            pictures=pictures,
+            picture_size=picture_size,
+            order=order.value,
+        )
+    except (ValueError, OSError) as error:
+        console.print("[red]error:[/red]", end=" ")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"report: {page}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""Parts of the evaluation report: reading an evaluation, drawing its pictures and charts, filling the page."""
