@@ -113,7 +113,7 @@ def main(
         with console.status("reading lists …"):
             data = read_source(name, source, options)
         _prepare(data, source, output, options=options, link=link, overwrite=overwrite, console=console)
-    except (SourceError, OSError) as error:
+    except (ValueError, OSError) as error:
         Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
         raise typer.Exit(code=1) from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .evaluation import EvaluationTable, MicroDiceMetric
 from .training import EpochSeeds, Progress, SaveBestWeights, StopEarly, TrainingState
-from .weights import LoadWeights
+from .weights import LoadWeights, StartFromPretrained
 
 __all__ = [
     "EpochSeeds",
@@ -13,6 +13,7 @@ __all__ = [
     "MicroDiceMetric",
     "Progress",
     "SaveBestWeights",
+    "StartFromPretrained",
     "StopEarly",
     "TrainingState",
 ]

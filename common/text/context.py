@@ -123,8 +123,9 @@ def _slip_into_word(tokens: list[Token], index: int) -> Token:
     token = tokens[index]
     before, after = _at(tokens, index - 1), _at(tokens, index + 1)
     if token.kind is Kind.ZONE and after is Kind.SIDE and token.written.islower():
-        other = tokens[index + 1].values != token.values[:1] and nearest(token.word, ["all"], limit=1)
-        return token.read_as("all", guessed=True) if other else token
+        doubtful = nearest(token.word, ["all"], limit=1) is not None  # "lll" for "all"
+        other = tokens[index + 1].values != token.values[:1]
+        return token.read_as("all" if other else token.word, guessed=True) if doubtful else token
     if token.kind not in (Kind.PLAIN, Kind.NUMBER) or len(token.word) < 3:
         return token
     side = nearest(token.word, _SIDES, limit=1)

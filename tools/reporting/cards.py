@@ -43,7 +43,8 @@ def pick_cases(cases: Sequence[Case], *, order: str, limit: int) -> list[Case]:
 
     Args:
         cases: all cases.
-        order: "worst" or "best" Dice first (cases without one last), or "list" for the file's order.
+        order: "worst" or "best" Dice first (cases without one, or with two empty masks, last), or "list" for
+            the file's order.
         limit: how many.
 
     Returns:
@@ -59,7 +60,7 @@ def pick_cases(cases: Sequence[Case], *, order: str, limit: int) -> list[Case]:
     if order == "list":
         return list(cases[:limit])
     sign = 1.0 if order == "worst" else -1.0
-    return sorted(cases, key=lambda case: (case.dice is None, sign * (case.dice or 0.0)))[:limit]
+    return sorted(cases, key=lambda case: (case.rank is None, sign * (case.rank or 0.0)))[:limit]
 
 
 def make_card(case: Case, number_: int, evaluations: Sequence[Evaluation], *, size: int) -> Card:

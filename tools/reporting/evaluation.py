@@ -14,6 +14,9 @@ from typing import Any
 
 SUMMARY, CASES, FAILURES = "summary.json", "cases.csv", "failures.csv"
 MEASURES = (
+    "tp",
+    "fp",
+    "fn",
     "dice_image",
     "iou_image",
     "hd95",
@@ -26,7 +29,7 @@ MEASURES = (
     "count_truth",
 )
 
-_TEXT_NAMES = {
+TEXT_NAMES = {
     "none": "True sentence",
     "blank": "Blank sentence",
     "mirror": "Mirrored sentence",
@@ -57,6 +60,16 @@ class Case:
     def dice(self) -> float | None:
         """Dice of the case, or None without a label."""
         return self.values["dice_image"]
+
+    @property
+    def both_empty(self) -> bool:
+        """Whether prediction and truth are empty: right, although the Dice of two empty masks counts as 0."""
+        return [self.values[name] for name in ("tp", "fp", "fn")] == [0, 0, 0]
+
+    @property
+    def rank(self) -> float | None:
+        """Dice by which cases are sorted and counted: None without a label or when both masks are empty."""
+        return None if self.both_empty else self.dice
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ def load_evaluations(folders: Sequence[str | Path]) -> list[Evaluation]:
     evaluations = [load_evaluation(folder) for folder in folders]
     kinds = [str(evaluation.summary.get("text_perturbation") or "none") for evaluation in evaluations]
     if len(set(kinds)) == len(kinds):
-        names = [_TEXT_NAMES.get(kind, kind) for kind in kinds]
+        names = [TEXT_NAMES.get(kind, kind) for kind in kinds]
     else:
         names = [evaluation.name for evaluation in evaluations]
     if len(set(names)) < len(names):

@@ -63,7 +63,8 @@ def render_page(evaluations: Sequence[Evaluation], cards: Sequence[Card], *, tit
         script_digest=digest,
         main=main,
         evaluations=evaluations,
-        facts=facts(main.summary),
+        facts=facts(main.summary, cases=len(main.cases)),
+        both_empty=sum(case.both_empty for case in main.cases),
         laterality=LATERALITY.get(main.laterality, main.laterality),
         mixed_laterality=len({evaluation.laterality for evaluation in evaluations}) > 1,
         tiles=_tiles(main.metrics),
@@ -158,7 +159,7 @@ def _subsets(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _histograms(evaluations: Sequence[Evaluation]) -> list[tuple[str, Histogram]]:
-    dice = [[case.dice for case in evaluation.cases] for evaluation in evaluations]
+    dice = [[case.rank for case in evaluation.cases] for evaluation in evaluations]
     tops = [bin_counts(np.array([v for v in values if v is not None])).max() for values in dice]
     highest = max(int(top) for top in tops)
     charts = ((e.name, dice_histogram(v, highest=highest)) for e, v in zip(evaluations, dice, strict=True))
@@ -203,6 +204,7 @@ def _flags(case: Case) -> str:
     reading = read_sentence(case.text)
     flags = [f"contradiction: {words}" for words in reading.contradictions]
     flags += [f"not read: {word}" for word in reading.unknown_words]
+    flags += ["prediction and truth empty"] if case.both_empty else []
     return "; ".join(flags)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from common.metrics.cases import METRIC_DEFINITIONS
 
+from .evaluation import TEXT_NAMES
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -74,7 +76,9 @@ _FACTS = (
     ("created", "Evaluated"),
     ("checkpoint", "Weights"),
     ("checkpoint_sha256", "SHA-256 of the weights"),
+    ("versions", "Versions"),
 )
+LONG_FACT = 44
 _PATHS = ("bundle", "dataset", "checkpoint")
 
 
@@ -91,26 +95,35 @@ def difference(value: Any, reference: Any, digits: int = 3) -> str:
     return f"{value - reference:+.{digits}f}".replace("-", "−") if all(numbers) else ""  # noqa: RUF001
 
 
-def facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def facts(summary: Mapping[str, Any], *, cases: int) -> list[tuple[str, str]]:
     """The lines of the header: what was evaluated, on what, with what.
 
     Args:
         summary: content of `summary.json`.
+        cases: number of cases in the table.
 
     Returns:
-        (label, value) pairs of what is known; of paths only the last part.
+        (label, value) pairs of what is known, long ones last; of paths only the last part.
     """
-    lines = []
+    lines = [("Cases", str(cases))]
     for key, label in _FACTS:
-        value = summary.get(key)
-        if value is not None and value != "" and not isinstance(value, Mapping):
-            lines.append((label, base_name(str(value)) if key in _PATHS else str(value)))
-        elif isinstance(value, Mapping) and value:
-            lines.append((label, ", ".join(f"{name} {entry}" for name, entry in value.items())))
-    versions = summary.get("versions")
-    if isinstance(versions, Mapping) and versions:
-        lines.append(("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
-    return lines
+        words = _fact(key, summary.get(key))
+        if words:
+            lines.append((label, words))
+    return sorted(lines, key=lambda line: len(line[1]) > LONG_FACT)
+
+
+def _fact(key: str, value: Any) -> str:
+    if value is None or isinstance(value, list):
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {entry}" for name, entry in value.items())
+    words = str(value)
+    if key == "text_perturbation":
+        return TEXT_NAMES.get(words, words)
+    if key == "created":
+        return words.replace("T", " ").replace("+00:00", " UTC")
+    return base_name(words) if key in _PATHS else words
 
 
 def failure_reason(failure: Mapping[str, str]) -> str:

@@ -65,6 +65,19 @@ def test_polyps_have_a_centre_and_three_columns() -> None:
     assert text_mask_consistency(mask((40, 50, 0, 20)), named) == Consistency(0.0, 0.0, None)
 
 
+def test_a_polyp_is_where_its_centre_is_and_lungs_are_where_their_pixels_are() -> None:
+    large = mask((20, 70, 30, 90))
+    named = {("center", "middle")}
+    assert text_mask_consistency(large, findings(*named, anatomy="polyp", count=1)) == Consistency(
+        1.0, 1.0, 1.0
+    )
+    speck = mask((20, 70, 30, 90), (0, 1, 0, 1))
+    assert text_mask_consistency(speck, findings(*named, anatomy="polyp")).zones == 1
+    levels = ("upper", "middle", "lower")
+    lungs = findings(*((side, level) for side in ("left", "right") for level in levels))
+    assert text_mask_consistency(large, lungs) == Consistency(1.0, 1.0, None)
+
+
 @pytest.mark.parametrize(("count", "expected"), [(2, 1), (1, 0), (3, 0), (None, None)])
 def test_count_leaves_specks_out(count: int | None, expected: float | None) -> None:
     drawn = mask(IMAGE_LOWER_LEFT, IMAGE_LOWER_RIGHT, (0, 1, 0, 1))
