@@ -24,6 +24,8 @@ A ratio is reference / ours: above 1, ours is faster.
     python -m tools.benchmark step --json step.json
 """
 
+_WIDTH = 150  # of the table in a file or a pipe
+
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 Names = Annotated[
@@ -48,7 +50,9 @@ def main(names: Names = None, json_file: JsonFile = None) -> None:
     for name in chosen:
         with messages.status(f"measuring {name} …"):
             rows += run_benchmark(name)
-    Console().print(_table(rows))
+    output = Console()
+    output = output if output.is_terminal else Console(width=_WIDTH)
+    output.print(_table(rows))
     if json_file is not None:
         json_file.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         messages.print(f"written to {json_file}")
@@ -57,7 +61,8 @@ def main(names: Names = None, json_file: JsonFile = None) -> None:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="Benchmarks: medians of interleaved runs; ratio = reference / ours")
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column in ("ours", "reference", "ratio") else "left")
+        number = column in ("ours", "reference", "ratio")
+        table.add_column(column, justify="right" if number else "left", no_wrap=column == "name")
     for row in rows:
         table.add_row(*(_cell(row[column]) for column in COLUMNS))
     return table

@@ -29,6 +29,7 @@ from tools.experiments import (
     run_job,
     versions,
 )
+from tools.experiments.report import quoted
 from tools.experiments.runner import write_json, write_text
 
 SEVERAL = ("--overlay", "--seeds", "--only")
@@ -110,7 +111,7 @@ def main(
     chosen = [plan for plan in plans if plan.row in selected]
     if dry_run:
         for job in (job for plan in chosen for job in plan.jobs):
-            typer.echo(" ".join(shown(job.command, planner)))
+            typer.echo(" ".join(map(quoted, shown(job.command, planner))))
         return
     reproduction = Reproduction(planner, plans, output=output, arguments=sys.argv[1:])
     if not reproduction.run(chosen):
@@ -226,16 +227,14 @@ class Reproduction:
 
 
 def shown(command: Sequence[str], planner: RowPlanner) -> list[str]:
-    """Return a command as anyone can give it: ``python``, and names for the folders of one machine."""
-    names: Mapping[str, str] = {sys.executable: "python", str(planner.dataset_dir): "DATASET_DIR"}
+    """Return a command as anyone can give it: ``python``, and no folders of one machine."""
+    names: Mapping[str, str] = {str(planner.dataset_dir): "DATASET_DIR"}
     if planner.work.is_absolute():
         names = {**names, str(planner.work): "WORK"}
-    result = []
-    for part in command:
-        for path, name in names.items():
-            part = name if part == path else part.replace(f"{path}/", f"{name}/")
-        result.append(part)
-    return result
+    result = ["python" if part == sys.executable else part for part in command]
+    for path, name in names.items():
+        result = [name if part == path else part.replace(f"{path}/", f"{name}/") for part in result]
+    return [f"…/{Path(part).name}" if Path(part).is_absolute() else part for part in result]
 
 
 if __name__ == "__main__":

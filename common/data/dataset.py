@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch.distributed as dist
-from monai.data import CacheDataset, DataLoader, DistributedSampler
+from monai.data import CacheDataset, DataLoader, DistributedSampler, list_data_collate
 from monai.transforms import Compose
 from torch.utils.data import IterableDataset
 
@@ -162,6 +162,20 @@ class TolerantDataset(IterableDataset):
             yield item
 
 
+def collate_cases(cases: Sequence[Mapping[str, Any]]) -> Any:
+    """Collate cases into a batch of the entries that all of them have.
+
+    Raises:
+        ValueError: when some cases have a label and others have none.
+    """
+    shared = [key for key in cases[0] if all(key in case for case in cases)]
+    if "label" not in shared:
+        unlabelled = [str(case.get("id")) for case in cases if "label" not in case]
+        if len(unlabelled) < len(cases):
+            raise ValueError(f"every case of a batch must have a label, got none for {', '.join(unlabelled)}")
+    return list_data_collate([{key: case[key] for key in shared} for case in cases])
+
+
 class CaseLoader(DataLoader):
     """A loader whose order depends on (seed, epoch) alone, on one process or on several.
 
@@ -200,6 +214,7 @@ class CaseLoader(DataLoader):
                 shuffle=shuffle,
                 seed=seed,
             )
+        kwargs.setdefault("collate_fn", collate_cases)
         super().__init__(
             dataset, batch_size=batch_size, sampler=sampler, num_workers=num_workers, shuffle=False, **kwargs
         )

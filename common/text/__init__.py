@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .findings import Findings, read_findings
 from .laterality import mirror_findings, mirror_sentence, translate_sentence
-from .zones import LUNG_ZONES, POLYP_ZONES, zone_regions, zone_vector, zones_from_mask
+from .zones import LUNG_ZONES, POLYP_ZONES, zone_regions, zone_vector
 
 __all__ = [
     "LUNG_ZONES",
@@ -16,5 +16,4 @@ __all__ = [
     "translate_sentence",
     "zone_regions",
     "zone_vector",
-    "zones_from_mask",
 ]

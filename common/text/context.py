@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from .lexicon import CORRECTABLE, LEXICON, Entry, Kind
+from .lexicon import CORRECTABLE, LEXICON, SUSPECT, Entry, Kind
 from .spelling import POSITION_KINDS, nearest
 from .words import Token, plain_letters, scan
 
-_JOINABLE = frozenset({Kind.SIDE, Kind.LEVEL, Kind.UNILATERAL, Kind.BILATERAL, Kind.ORGAN, Kind.NEGATION, Kind.FINDING})
+_JOINABLE = frozenset(
+    {Kind.SIDE, Kind.LEVEL, Kind.UNILATERAL, Kind.BILATERAL, Kind.ORGAN, Kind.NEGATION, Kind.FINDING}
+)
 _PLACE = frozenset({Kind.SIDE, Kind.LEVEL, Kind.ORGAN, Kind.ZONE})
 _GAP = frozenset({Kind.PLAIN, Kind.UNKNOWN, Kind.LETTER})
 _NUMBERS = [word for word, entry in LEXICON.items() if entry.kind is Kind.NUMBER]
 _POSITIONS = [word for word in CORRECTABLE if LEXICON[word].kind in POSITION_KINDS]
 _SIDES = ["left", "right"]
-_PLAIN_LEVELS = ["upper", "middle", "lower", "higher"]
+_GRID = ["left", "right", "top", "bottom", "center", "centre", "middle", "upper", "lower"]
+_AFTER_NO = frozenset({"pulmonary", "evidence", "focal", "acute", "signs"})
+_NEAR_NO = frozenset({"n", "o", "on", "mo", "bo", "ni", "ono", "noo", "nno"})
+_PLACE_OR_LINK = frozenset({Kind.SIDE, Kind.LEVEL, Kind.LINK, Kind.COMMA, Kind.AND, Kind.STOP, Kind.OR})
 _ORGANS = [word for word in CORRECTABLE if LEXICON[word].kind is Kind.ORGAN]
 _LOBES = {"UL": "upper", "ML": "middle", "LL": "lower"}
 
@@ -52,7 +57,8 @@ def _join(sentence: str, first: Token, second: Token) -> Token | None:
     text = sentence[first.start : second.end]
     word = plain_letters(first.written + second.written)
     entry = LEXICON.get(word)
-    if entry is None or entry.kind not in _JOINABLE or len(word) < 3:
+    joinable = entry is not None and (entry.kind in _JOINABLE or (entry.kind is Kind.ZONE and text.isupper()))
+    if entry is None or not joinable or len(word) < 3:
         return None
     return Token(entry, word, text, first.start, second.end, edits=1)
 
@@ -63,6 +69,10 @@ def _may_join(token: Token) -> bool:
 
 def _at(tokens: list[Token], index: int) -> Kind:
     return tokens[index].kind if 0 <= index < len(tokens) else Kind.STOP
+
+
+def _word_at(tokens: list[Token], index: int) -> str:
+    return tokens[index].word if 0 <= index < len(tokens) else ""
 
 
 def _lobe_abbreviation(tokens: list[Token], index: int) -> Token:
@@ -96,7 +106,11 @@ def _is_side(tokens: list[Token], index: int) -> bool:
     if following in (Kind.LEVEL, Kind.ORGAN, Kind.COMPARE, Kind.PART) or _at(tokens, ahead) is Kind.ORGAN:
         return True
     before = _at(tokens, index - 1)
-    opening = before in (Kind.LINK, Kind.COMPARE, Kind.LEVEL) or following in (Kind.AND, Kind.FINDING, Kind.PLEURAL)
+    opening = before in (Kind.LINK, Kind.COMPARE, Kind.LEVEL) or following in (
+        Kind.AND,
+        Kind.FINDING,
+        Kind.PLEURAL,
+    )
     closing = before is Kind.AND and _at(tokens, index - 2) in (Kind.LETTER, Kind.SIDE)
     return tokens[index].written.isupper() and (opening or closing)
 
@@ -105,46 +119,78 @@ def _misspelt_place(tokens: list[Token], index: int) -> Token:
     """Read a badly misspelt side or level where one must stand: "uooer middle", "eft lung"."""
     token = tokens[index]
     before, after = _at(tokens, index - 1), _at(tokens, index + 1)
-    if token.kind is not Kind.UNKNOWN or not {before, after} & _PLACE or not token.word.isascii():
+    listed = after in (Kind.AND, Kind.OR) and _at(tokens, index + 2) is Kind.SIDE
+    called_for = {before, after} & _PLACE or listed or _word_at(tokens, index + 1) == "sided"
+    if token.kind is not Kind.UNKNOWN or not called_for or not token.word.isascii():
         return token
     if len(token.word) > 2:
         shortest = 4 if len(token.word) == 3 else 3
         words = [word for word in _POSITIONS if len(word) >= shortest]
         found = nearest(token.word, words, limit=2 if len(token.word) > 4 else 1)
         if found is not None:
-            return token.read_as(found.word)
-    if after is Kind.SIDE and before is not Kind.LEVEL and 2 <= len(token.word) <= 4 and nearest(token.word, ["all"], limit=1):
-        return token.read_as("all")
-    return token
+            return token.read_as(found.word, guessed=found.edits > 1 or token.word in SUSPECT)
+    short = 2 <= len(token.word) <= 4 and nearest(token.word, ["all"], limit=1) is not None
+    return token.read_as("all") if short and after is Kind.SIDE and before is not Kind.LEVEL else token
 
 
 def _slip_into_word(tokens: list[Token], index: int) -> Token:
     """Read another word as the side or level that must stand in its place, and say so: "lower light lung"."""
     token = tokens[index]
-    before, after = _at(tokens, index - 1), _at(tokens, index + 1)
-    if token.kind is Kind.ZONE and after is Kind.SIDE and token.written.islower():
-        doubtful = nearest(token.word, ["all"], limit=1) is not None  # "lll" for "all"
-        other = tokens[index + 1].values != token.values[:1]
-        return token.read_as("all" if other else token.word, guessed=True) if doubtful else token
+    if token.kind is Kind.ZONE and _at(tokens, index + 1) is Kind.SIDE and token.written.islower():
+        doubtful = nearest(token.word, ["all"], limit=1) is not None  # "lll left" for "all left"
+        return token.read_as("all", guessed=True) if doubtful else token
     if token.kind not in (Kind.PLAIN, Kind.NUMBER) or len(token.word) < 3:
         return token
     side = nearest(token.word, _SIDES, limit=1)
-    if side is not None and _side_must_stand(before, after, side.word):
-        return token.read_as(side.word, guessed=True)
-    level = nearest(token.word, _PLAIN_LEVELS, limit=1) if after in POSITION_KINDS else None
-    return token.read_as(level.word, guessed=True) if level is not None else token
+    return (
+        token.read_as(side.word, guessed=True)
+        if side is not None and _side_must_stand(tokens, index)
+        else token
+    )
 
 
-def _side_must_stand(before: Kind, after: Kind, side: str) -> bool:
-    if before is Kind.LEVEL:
-        return after in (Kind.ORGAN, Kind.AND, Kind.COMMA, Kind.STOP)
-    return after is Kind.ORGAN and before in (Kind.AND, Kind.COMMA) and side == "left"
+def _side_must_stand(tokens: list[Token], index: int) -> bool:
+    word, before, after = tokens[index].word, _at(tokens, index - 1), _at(tokens, index + 1)
+    if before is Kind.LEVEL and after in (Kind.ORGAN, Kind.AND, Kind.COMMA, Kind.STOP):
+        return True
+    if _word_at(tokens, index + 1) == "lung":
+        return word in ("eight", "felt", "might") or _word_at(tokens, index - 1) == "the"
+    return word == "might" and after is Kind.LEVEL
+
+
+def _misspelt_no(tokens: list[Token], index: int) -> Token:
+    """Read a misspelt "no" that opens a sentence, and say so: "On pulmonary infection", "N opacity"."""
+    token = tokens[index]
+    if token.word not in _NEAR_NO or _at(tokens, index - 1) is not Kind.STOP:
+        return token
+    opens = _at(tokens, index + 1) in (Kind.FINDING, Kind.PLEURAL) or _word_at(tokens, index + 1) in _AFTER_NO
+    return token.read_as("no", guessed=True) if opens or token.word != "on" else token
+
+
+def _grid_place(tokens: list[Token], index: int) -> Token:
+    """Read what stands behind "located in" as a place: "tip left", "enter of the image"."""
+    token = tokens[index]
+    if token.kind in _PLACE_OR_LINK or token.word in ("the", "a", "image") or not 2 <= len(token.word) <= 8:
+        return token
+    for behind in range(index - 1, max(-1, index - 40), -1):
+        if tokens[behind].word == "located":
+            found = nearest(token.word, _GRID, limit=2 if len(token.word) > 4 else 1)
+            return (
+                token if found is None else token.read_as(found.word, guessed=token.kind is not Kind.UNKNOWN)
+            )
+        if tokens[behind].kind is Kind.STOP or tokens[behind].word == "of":
+            return token
+    return token
 
 
 def _misspelt_number(tokens: list[Token], index: int) -> Token:
     """Read a misspelt number before "infected areas": "thrr infected", "tow areas"."""
     token = tokens[index]
-    counted = _at(tokens, index + 1) is Kind.FINDING and tokens[index + 1].word in ("infected", "area", "areas")
+    counted = _at(tokens, index + 1) is Kind.FINDING and tokens[index + 1].word in (
+        "infected",
+        "area",
+        "areas",
+    )
     opening = _at(tokens, index - 1) in (Kind.COMMA, Kind.STOP, Kind.NUMBER)
     loose = token.kind in (Kind.UNKNOWN, Kind.PLAIN, Kind.LINK, Kind.RANGE, Kind.NEGATION)
     if not (counted and opening and loose) or token.word in ("no", "not", "a", "an", "the", "in", "with"):
@@ -169,7 +215,9 @@ def _both_lungs(tokens: list[Token], index: int) -> Token:
     if token.kind is not Kind.BILATERAL:
         return token
     ahead = index + 1
-    while _at(tokens, ahead) in _GAP or (_at(tokens, ahead) is Kind.ORGAN and _at(tokens, ahead + 1) is Kind.LEVEL):
+    while _at(tokens, ahead) in _GAP or (
+        _at(tokens, ahead) is Kind.ORGAN and _at(tokens, ahead + 1) is Kind.LEVEL
+    ):
         ahead += 1
     leads = _at(tokens, ahead) is Kind.LEVEL and not _side_follows(tokens, ahead)
     return token.read_as("both") if leads or _trails_level(tokens, index) else token
@@ -207,6 +255,8 @@ _RULES = (
     _letter,
     _misspelt_place,
     _slip_into_word,
+    _misspelt_no,
+    _grid_place,
     _misspelt_number,
     _misspelt_organ,
     _both_lungs,

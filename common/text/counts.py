@@ -11,7 +11,6 @@ _REACH = 10
 _SKIPPED = frozenset({Kind.SIZE, Kind.PLAIN, Kind.UNKNOWN, Kind.STRUCTURE, Kind.COMPARE, Kind.DIFFUSE})
 _SKIPPED_POLYP = _SKIPPED | {Kind.COMMA, Kind.AND, Kind.LEVEL, Kind.LINK, Kind.PART}
 _PLACES = frozenset({Kind.SIDE, Kind.LEVEL, Kind.ZONE})
-_UNITS = ("mm", "cm", "millimeter", "millimetre", "centimeter", "centimetre")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def read_count(tokens: list[Token], *, anatomy: str) -> Count:
             clash.append(f"two numbers side by side: {token.word} {neighbour.word}")
         elif _counts(tokens, index, anatomy):
             named.append(_Named(index, token.entry.number))
-        elif not _measures(tokens, index) and token.written.isdecimal():
+        elif token.word not in ("one", "single", "sole", "solitary"):
             unused.append(token.written)
     value, disagreement = _total(tokens, named)
     contradictions = (*dict.fromkeys(clash), *disagreement)
@@ -76,13 +75,7 @@ def _counts(tokens: list[Token], index: int, anatomy: str) -> bool:
         skipped = _SKIPPED_POLYP if anatomy == "polyp" else _SKIPPED
         if token.word == "located" or (token.kind is not Kind.FINDING and token.kind not in skipped):
             return False
-        if token.word in _UNITS:
-            return False
     return False
-
-
-def _measures(tokens: list[Token], index: int) -> bool:
-    return any(token.word in _UNITS for token in tokens[index + 1 : index + 4])
 
 
 def _total(tokens: list[Token], named: list[_Named]) -> tuple[int | None, tuple[str, ...]]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .embedded import EmbeddedBackbone
+from .pretrained import build_backbone
 from .tokenizer import build_tokenizer
 
 
@@ -94,8 +95,6 @@ class TextEncoder(nn.Module):
             )
             self.backbone.requires_grad_(self.trainable)
         else:
-            from .pretrained import build_backbone
-
             self.backbone = build_backbone(
                 name,
                 trainable=self.trainable,

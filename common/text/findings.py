@@ -15,14 +15,15 @@ from .polyp_phrases import grid_places
 from .words import Token
 
 ANATOMIES = ("lung", "polyp")
-MAX_CHARACTERS = 10_000
+MAX_CHARACTERS = 8000
 MAX_UNKNOWN = 50
-_POLYP_WORDS = frozenset({"polyp", "polyps", "adenoma", "colonic", "colon", "colonoscopy", "rectum", "rectal"})
+_POLYP_WORDS = frozenset(
+    {"polyp", "polyps", "adenoma", "colonic", "colon", "colonoscopy", "rectum", "rectal"}
+)
 _POLYP_WORDS |= frozenset({"pedunculated", "sessile", "cecum", "caecum", "sigmoid", "mucosa", "endoscopic"})
 _LUNG_WORDS = frozenset({"pulmonary", "chest", "pneumonia", "infiltrate", "covid", "bronchopneumonia"})
 _LUNG_KINDS = frozenset({Kind.ZONE, Kind.PLEURAL, Kind.UNILATERAL})
 _PLACE_KINDS = frozenset({Kind.SIDE, Kind.LEVEL, Kind.ZONE})
-_UNITS = ("mm", "cm")
 _Clauses = list[list[tuple[Token, Polarity]]]
 
 
@@ -36,7 +37,7 @@ class Findings:
         zones: `(side, level)` with level "upper", "middle" or "lower"; side "left" or "right", for polyps also
             "center".
         negated: whether the sentence says that there is nothing to find.
-        sizes: size words and measures, as written, without repetition.
+        sizes: size words and measures, without repetition.
         anatomy: "lung" or "polyp".
         unknown_words: what could not be read, or was read by its place alone; words of place among them.
         contradictions: what does not fit together, in words.
@@ -56,7 +57,7 @@ def read_findings(sentence: str | None, *, anatomy: str = "auto") -> Findings:
     """Read what a sentence says about an image, without a model: a lexicon, edit distance and the rules of captions.
 
     A side is never guessed: what is not clear stands in `unknown_words` and `contradictions`. Of the text the
-    first 10 000 characters are read; a longer one says so in `unknown_words`.
+    first 8000 characters are read; a longer one says so in `unknown_words`.
 
     Args:
         sentence: any text; None and "" say nothing.
@@ -88,7 +89,9 @@ def _read(text: str, anatomy: str, cut: int) -> Findings:
     twice = [f"{level} {side} is both affirmed and denied" for side, level in sorted(zones & denied)]
     return Findings(
         side=_side(zones, organ),
-        count=0 if negated and count.value is None and not zones and not count.contradictions else count.value,
+        count=0
+        if negated and count.value is None and not zones and not count.contradictions
+        else count.value,
         zones=zones,
         negated=negated,
         sizes=_sizes(tokens),
@@ -108,7 +111,11 @@ def _anatomy(tokens: list[Token]) -> str:
         for token in tokens
     )
     if polyp == lung == 0:
-        return "polyp" if any(token.values == ("center",) and token.word != "central" for token in tokens) else "lung"
+        return (
+            "polyp"
+            if any(token.values == ("center",) and token.word != "central" for token in tokens)
+            else "lung"
+        )
     return "polyp" if polyp > lung else "lung"
 
 
@@ -147,7 +154,10 @@ def _negation(parts: _Clauses, zones: frozenset[tuple[str, str]], count: Count) 
         loose = Polarity.DENIED in signs and Polarity.SPARED not in signs
         return False, ["a finding is denied, and another place is named without one"] if loose else []
     conflicts = ["the finding is denied, but zones are named"] if zones else []
-    return True, [*conflicts, f"the finding is denied, but {count.value} are counted"] if counted else conflicts
+    return True, [
+        *conflicts,
+        f"the finding is denied, but a count of {count.value} is named",
+    ] if counted else conflicts
 
 
 def _is_finding(token: Token) -> bool:
@@ -169,25 +179,12 @@ def _side(zones: frozenset[tuple[str, str]], anatomy: str) -> str | None:
 
 def _sizes(tokens: list[Token]) -> tuple[str, ...]:
     """Size words and measures: ("small",), ("12 mm",)."""
-    sizes: list[str] = []
-    for index, token in enumerate(tokens):
-        following = tokens[index + 1].word if index + 1 < len(tokens) else ""
-        if token.kind is Kind.SIZE:
-            sizes.append(token.word)
-        elif token.written[:1].isdecimal() and following in _UNITS:
-            sizes.append(f"{token.written} {following}")
-    return tuple(dict.fromkeys(sizes))
+    return tuple(dict.fromkeys(token.word for token in tokens if token.kind is Kind.SIZE))
 
 
 def _unread_words(tokens: list[Token]) -> list[str]:
     """Words without a meaning, and those that were read by their place alone."""
-    unread: list[str] = []
-    for index, token in enumerate(tokens):
-        following = tokens[index + 1].word if index + 1 < len(tokens) else ""
-        measure = token.word in _UNITS or (token.written[:1].isdecimal() and following in _UNITS)
-        if token.guessed or (token.kind is Kind.UNKNOWN and not measure):
-            unread.append(token.written)
-    return unread
+    return [token.written for token in tokens if token.guessed or token.kind is Kind.UNKNOWN]
 
 
 def _unknown(words: list[str], cut: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from .context import read_words
-from .findings import Findings
+from .findings import MAX_CHARACTERS, Findings
 from .lexicon import Kind
 from .words import Token
 
@@ -30,10 +30,9 @@ _PAIRS = (
     ("llz", "rlz"),
     ("lml", "rml"),
 )
-_MIRROR = {a: b for a, b in _PAIRS} | {b: a for a, b in _PAIRS}
+_MIRROR = dict(_PAIRS) | {b: a for a, b in _PAIRS}
 _MIRROR |= {"rml": "lingula", "lingula": "RML", "lingular": "RML", "lingulae": "RML", "lulobe": "RUL"}
 _MIRRORED_SIDE = {"left": "right", "right": "left"}
-_LONG_TEXT = 100_000
 
 
 def mirror_sentence(sentence: str | None) -> str:
@@ -42,7 +41,8 @@ def mirror_sentence(sentence: str | None) -> str:
     Sides are recognised as the reader recognises them ("lfet" becomes "right"), in the case in which they are
     written; RUL and LUL, RLL and LLL, Lt and Rt are exchanged, RML and the lingula stand for each other.
     Mirroring twice gives a sentence back, except that misspelt sides come back corrected, "LML" as
-    "lingula", and "lingular" as "lingula".
+    "lingula", and "lingular" as "lingula". Of a text of more than 8000 characters the first 8000 are kept,
+    which is what the reader reads: no half-mirrored text is ever returned.
 
     Args:
         sentence: any text; None is the empty sentence.
@@ -55,16 +55,10 @@ def mirror_sentence(sentence: str | None) -> str:
     """
     if sentence is not None and not isinstance(sentence, str):
         raise TypeError(f"sentence must be a string or None, got {type(sentence).__name__}.")
-    if not sentence:
-        return ""
-    return _mirror_cached(sentence) if len(sentence) <= _LONG_TEXT else _mirror(sentence)
+    return _mirror((sentence or "")[:MAX_CHARACTERS])
 
 
-@lru_cache(maxsize=1024)
-def _mirror_cached(sentence: str) -> str:
-    return _mirror(sentence)
-
-
+@lru_cache(maxsize=8192)
 def _mirror(sentence: str) -> str:
     parts: list[str] = []
     position = 0
@@ -94,8 +88,7 @@ def translate_sentence(sentence: str | None, source: str = "patient", target: st
     for name, laterality in (("source", source), ("target", target)):
         if laterality not in LATERALITIES:
             raise ValueError(f"{name} must be 'image' or 'patient', got {laterality!r}.")
-    mirrored = mirror_sentence(sentence)
-    return mirrored if source != target else sentence or ""
+    return (sentence or "") if source == target else mirror_sentence(sentence)
 
 
 def mirror_findings(findings: Findings) -> Findings:
@@ -118,9 +111,10 @@ def mirror_findings(findings: Findings) -> Findings:
 
 def _mirrored_word(token: Token) -> str | None:
     """The word to write instead, or None where the word names no side."""
-    if token.kind not in (Kind.SIDE, Kind.ZONE) or token.word not in _MIRROR:
+    word = token.written.lower() if len(token.written) == 1 else token.word  # "R" is read as "right"
+    if token.kind not in (Kind.SIDE, Kind.ZONE) or word not in _MIRROR:
         return None
-    mirrored = _MIRROR[token.word]
+    mirrored = _MIRROR[word]
     short = mirrored.isupper() or mirrored == "lingula"
     return mirrored if short else _in_case_of(token.written, mirrored)
 

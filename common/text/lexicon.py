@@ -112,7 +112,10 @@ _ROLES: tuple[tuple[Kind, str], ...] = (
     (Kind.NEGATION, "no not without w/o cannot nor never none denies deny non nil free negative neg"),
     (Kind.CLEAR, "clear normal unremarkable uninvolved unaffected intact disease-free"),
     (Kind.RESOLVED, "resolved cleared absent gone disappeared spared"),
-    (Kind.SEEN, "seen present identified visualized visualised evident visible detected noted found appreciated"),
+    (
+        Kind.SEEN,
+        "seen present identified visualized visualised evident visible detected noted found appreciated",
+    ),
     (
         Kind.CHANGE,
         "change changes improvement increase decrease worsening progression doubt exclude excluded rule ruled only "
@@ -120,16 +123,19 @@ _ROLES: tuple[tuple[Kind, str], ...] = (
     ),
     (Kind.EXCEPT, "except excepting excluding sparing"),
     (Kind.BREAK, "but however although though while whereas yet nevertheless"),
-    (Kind.AND, "and plus & + / n"),
+    (Kind.AND, "and plus & + /"),
     (Kind.OR, "or"),
     (
         Kind.LINK,
-        "of in on at within involving involves affecting over inside located for with w/ showing shows "
+        "of in on at within involving involves affecting over off inside located for with w/ showing shows "
         "demonstrating into near along around associated : overlying",
     ),
     (Kind.RANGE, "to through thru"),
-    (Kind.COMPARE, "greater more worse than predominantly mainly mostly predominant especially particularly > < less "
-     "predominance dominant chiefly"),
+    (
+        Kind.COMPARE,
+        "greater more worse than predominantly mainly mostly predominant especially particularly > < less "
+        "predominance dominant chiefly",
+    ),
     (Kind.SIZE, "tiny small medium large big huge diminutive giant"),
     (
         Kind.FINDING,
@@ -156,73 +162,86 @@ _ROLES: tuple[tuple[Kind, str], ...] = (
 
 # Ordinary words: they say nothing about place, and are never taken for a misspelt word that does.
 _PLAIN = """
-a an the this that these those there here is are was were be been being has have had do does did it its as by from
-so if then when where which who whose about above across after again also amid any among apart other otherwise before
-below beneath besides between beyond both due each else few further given hence how just last later least like many
-may might much must new next now old once onto our out own per same several she he they we you some still such sure
-up down until via very well what will would because can could should shall down off too us than them their his her him
-longer cardiopulmonary internal external pulmonary chest radiograph radiographs xray ray film image images imaging ct scan view portable upright supine ap pa
-frontal lateral posterior anterior medial interior exterior oblique projection examination exam study comparison prior
-previous previously history indication impression technique report patient patients year years aged age male female
-man woman day days status post fever cough dyspnea shortness breath pain acute chronic subacute mild mildly moderate
-moderately severe severely extensive minimal slight slightly subtle faint dense hazy patchy focal multifocal confluent
-linear streaky reticular interstitial alveolar ground glass ground-glass nodular round rounded oval irregular ill
-defined well-defined ill-defined peripheral peripherally subpleural increasing decreasing improving worsened stable
-unchanged persistent likely probable probably possible possibly suggestive suspicious consistent compatible concerning
-represent represents representing reflect reflects reflecting secondary evidence sign signs significant interval
-appreciable definite obvious overt gross large-scale appearance appear appears appearing pattern process type size
-sized volume volumes level levels part parts portion portions aspect aspects sided based number total multiple numerous
-scattered single solitary sole couple pair various bacterial viral fungal typical atypical aspiration lobed multilobar
-typically mass-like vascular congestion markings marking silhouette contour border borders angle angles thickening
-wall walls bony osseous soft tissue tissues structures structure remaining rest remainder elsewhere remains remain
-light bright brighter weight height eighth felt let lest lent loft cleft deft leaf sight night tight fight fright
-flight plight flower power tower slower shower over cover lover lowered low high supper upped paper under mind kid
-aid amid did hid case cases basic basis vase phase bare cast vast best nest rest test love probe probes robe globe
-glove long along clung flung hung sung young lying lingual singular typify topical optical nasal fatal vital button
-cotton enter renter inner outer outside cancer clean cleaned clearly unclear nearly lean learn formal abnormally
-small-sized call fall hall ball tall tell till ago ant art eat ear era net set get yet lit lot lie led leg legs let's
-stop to-date tip tap step pop none-theless bone tone done gone cone lone zone-like fine line-like mine pine spine
-thin the then these tree free-text live give hive dive sex mix fix hour your four-view tour tiny-sized toe tow two-view
-tooth tongue mouth thumb nose finger knee elbow kidney heart-shaped mushroom bean egg pear dome teardrop diamond star
-triangle triangular square rectangle rectangular octagon octagonal circle circular ovoid heart shape shaped bump lump
-protrusion ossification flat raised elevated sessile pedunculated stalk ulcerated smooth rough surface colonic colonoscopy
-endoscopic endoscopy intestinal mucosa mucosal intestine bowel
-red pink white yellow brown orange tan black peach purple gray grey green blue dark pale reddish whitish
-appearing-in picture frame photo visual camera display screen corner-like ring ball-like cylinder cylindrical
-allocated office threonine sedative collateral basolateral negatively hole throughput washout lowers ease gas gases
-lose ones basin broth hither hand fashion overall alright light-coloured moved placement position positioned located-in sitting standing lying
-please find show segment-the describe mark marked marking outline outlined bad good very really quite rather
-observed suggests suggesting indicating indicates indicate shown demonstrates reveals revealing consists cavitary
-known unknown unlikely doubtful compared relative again today yesterday week weeks month months ago hospital ward
-icu intubated ventilated oxygen positive covid-19 sars cov corona virus coronavirus tuberculosis tb influenza pcr
-bronchial peribronchial perivascular parenchymal parenchyma lobular centrilobular septal crazy paving halo reverse
-bronchogram bronchograms air fluid trapping bulla bullae emphysema emphysematous hyperinflation hyperinflated copd
-asthma granuloma calcified calcification calcifications lymph node nodes lymphadenopathy cardiomegaly enlarged
-blunting blunted elevation elevated tortuous degenerative spinal thoracic vertebral fracture fractures surgical clips
-posteriorly anteriorly laterally medially superiorly inferiorly sections section slice slices axial coronal sagittal
+toe outright downright forthright copyright birthright baseline midline
+a an the this that these those there here is are was were be been being has have had do does did it its as
+by from so if then when where which who whose about above across after again also any among apart other
+otherwise before below beneath besides between beyond both due each else few further given hence how just
+last later least like many may might much must new next now old once onto our out own per same several she
+he they we you some still such sure up down until via very well what will would because can could should
+shall off too us than them their his her him longer cardiopulmonary internal external pulmonary chest
+radiograph radiographs xray ray film image images imaging ct scan view portable upright supine ap pa frontal
+lateral posterior anterior medial interior exterior oblique projection examination exam study comparison
+prior previous previously history indication impression technique report patient patients year years aged
+age male female man woman day days status post fever cough dyspnea shortness breath pain acute chronic
+subacute mild mildly moderate moderately severe severely extensive minimal slight slightly subtle faint
+dense hazy patchy focal multifocal confluent linear streaky reticular interstitial alveolar ground glass
+nodular round rounded oval irregular ill defined peripheral peripherally subpleural increasing decreasing
+improving worsened stable unchanged persistent likely probable probably possible possibly suggestive
+suspicious consistent compatible concerning represent represents representing reflect reflects reflecting
+secondary evidence sign signs significant interval appreciable definite obvious overt gross appearance
+appear appears appearing pattern process type size sized volume volumes level levels part parts portion
+portions aspect aspects sided based number total multiple numerous scattered single solitary sole couple
+pair various bacterial viral fungal typical atypical aspiration lobed multilobar typically vascular
+congestion markings marking silhouette contour border borders angle angles thickening wall walls bony
+osseous soft tissue tissues structures structure remaining rest remainder elsewhere remains remain light
+bright brighter weight height eighth felt cleft leaf shower over cover lowered low high paper under mind aid
+case cases basic basis phase cast vast best nest test love probe probes robe globe long along clung flung
+hung sung young lying lingual singular typify topical optical nasal fatal vital button cotton renter inner
+outer outside cancer clean cleaned clearly unclear nearly lean learn formal abnormally call fall hall ball
+tall tell till ago ant art eat ear era net set get yet lit lot lie led leg legs 's stop tap step pop bone
+tone done gone cone lone fine mine pine spine thin tree live give hive dive sex mix fix hour your tour tooth
+tongue mouth thumb nose finger knee elbow kidney mushroom bean egg pear dome teardrop diamond star triangle
+triangular square rectangle rectangular octagon octagonal circle circular ovoid heart shape shaped bump lump
+protrusion ossification flat raised elevated sessile pedunculated stalk ulcerated smooth rough surface
+colonic colonoscopy endoscopic endoscopy intestinal mucosa mucosal intestine bowel red pink white yellow
+brown orange tan black peach purple gray grey green blue dark pale reddish whitish picture frame photo
+visual camera display screen ring cylinder cylindrical allocated office threonine sedative collateral
+basolateral negatively hole throughput washout lowers ease gas gases lose ones basin broth hither hand
+fashion overall alright moved placement position positioned sitting standing please find show describe mark
+marked outline outlined bad good really quite rather observed suggests suggesting indicating indicates
+indicate shown demonstrates reveals revealing consists cavitary known unknown unlikely doubtful compared
+relative today yesterday week weeks month months hospital ward icu intubated ventilated oxygen positive sars
+cov corona virus coronavirus tuberculosis tb influenza pcr bronchial peribronchial perivascular parenchymal
+parenchyma lobular centrilobular septal crazy paving halo reverse bronchogram bronchograms air fluid
+trapping bulla bullae emphysema emphysematous hyperinflation hyperinflated copd asthma granuloma calcified
+calcification calcifications lymph node nodes lymphadenopathy cardiomegaly enlarged blunting blunted
+elevation tortuous degenerative spinal thoracic vertebral fracture fractures surgical clips posteriorly
+anteriorly laterally medially superiorly inferiorly sections section slice slices axial coronal sagittal
 """
 
-_UNCOUNTED = ("infected", "infection", "abnormal", "consolidative", "airspace", "affected", "involved", "covid")
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 # Words that a misspelt word may stand for.
-CORRECTABLE = frozenset(
-    (
-        "left right upper middle lower all lung lungs lobe lobes zone zones base bases basal basilar apical apices "
-        "lingula perihilar higher superior inferior center centre bottom both unilateral bilateral bilaterally "
-        "bibasilar pulmonary infection infections infected area areas without polyp polyps located consolidation "
-        "consolidations opacity opacities opacification pneumonia small medium large image diffuse clear normal "
-        "throughout entire whole infiltrate infiltrates lesion lesions negative round white located peripheral"
-    ).split()
-)
+CORRECTABLE = _words("""
+left right upper middle lower all lung lungs lobe lobes zone zones base bases basal basilar apical apices
+lingula perihilar higher superior inferior center centre bottom both unilateral bilateral bilaterally
+bibasilar pulmonary infection infections infected area areas without polyp polyps located consolidation
+consolidations opacity opacities opacification pneumonia small medium large image diffuse clear normal
+throughout entire whole infiltrate infiltrates lesion lesions negative round white peripheral
+""")
+
+# English words that no report of an image needs, one slip away from a side or a level: never read without a
+# place that calls for one, and reported then too.
+SUSPECT = _words("""
+let lest lent loft deft night sight tight fight fright flight plight power tower flower slower lover supper
+upped kid hid amid bare vase tip tow enter glove lets
+""")
+
+# Ordinary words that a slip may have been meant for instead.
+DISTRACTORS = _words("""
+upright bright slight light eight height weight felt cleft are cover over case
+""")
 
 # Words of which glued words are made up.
-GLUED = frozenset(
-    (
-        "and one two three four five six seven eight nine zero infected area areas upper middle lower left right all "
-        "lung lungs lobe lobes zone zones unilateral bilateral pulmonary infection of the in both no without higher "
-        "base bases polyp located top bottom center small medium large sided with opacity consolidation image is"
-    ).split()
-)
+GLUED = _words("""
+and one two three four five six seven eight nine zero infected area areas upper middle lower left right all
+lung lungs lobe lobes zone zones unilateral bilateral pulmonary infection of the in both no without higher
+base bases polyp located top bottom center small medium large sided with opacity consolidation image is on
+at to mid
+""")
 
 # Neighbours of a letter on a QWERTY keyboard: the slips that a hand makes.
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
@@ -243,7 +262,9 @@ def _lexicon() -> dict[str, Entry]:
 
 
 def _adjacent_keys() -> frozenset[tuple[str, str]]:
-    place = {key: (row, column + row / 2) for row, keys in enumerate(_ROWS) for column, key in enumerate(keys)}
+    place = {
+        key: (row, column + row / 2) for row, keys in enumerate(_ROWS) for column, key in enumerate(keys)
+    }
     return frozenset(
         (a, b)
         for a, (row_a, column_a) in place.items()
@@ -254,4 +275,4 @@ def _adjacent_keys() -> frozenset[tuple[str, str]]:
 
 LEXICON: dict[str, Entry] = _lexicon()
 ADJACENT_KEYS = _adjacent_keys()
-UNCOUNTED = frozenset(_UNCOUNTED)
+UNCOUNTED = _words("infected infection abnormal consolidative airspace affected involved covid")

@@ -9,7 +9,9 @@ from .negation import Polarity
 from .words import Token
 
 _WORDS_INSIDE = 3
-_INSIDE = frozenset({Kind.PLAIN, Kind.UNKNOWN, Kind.NUMBER, Kind.SIZE, Kind.DIFFUSE, Kind.BILATERAL, Kind.PART})
+_INSIDE = frozenset(
+    {Kind.PLAIN, Kind.UNKNOWN, Kind.NUMBER, Kind.SIZE, Kind.DIFFUSE, Kind.BILATERAL, Kind.PART}
+)
 _LISTING = frozenset({Kind.AND, Kind.OR, Kind.COMMA})
 _REMARK = frozenset({Kind.STRUCTURE, Kind.BOWEL, Kind.PLEURAL})
 
@@ -31,8 +33,10 @@ class Phrase:
         pleural: whether it places an effusion or a pneumothorax.
         compared: whether it only compares ("worse on the left").
         clause: number of its clause.
-        bare: whether no level is written for its sides.
         adopted: whether levels from another phrase were given to it.
+        in_row: whether two sides stand side by side.
+        first_word: the known word that opens it.
+        range_open: whether "to" stands before the next level.
     """
 
     clause: int
@@ -49,6 +53,7 @@ class Phrase:
     compared: bool = False
     adopted: bool = False
     in_row: bool = False
+    first_word: str = ""
     range_open: bool = False
 
     @property
@@ -74,6 +79,7 @@ class Phrase:
     def add(self, token: Token) -> None:
         """Take a side or a level in."""
         self.words.append(token.written)
+        self.first_word = self.first_word or token.word
         if token.kind is Kind.SIDE:
             self.side_first |= not self.levels
             self.in_row |= bool(self.sides) and not self.sides.issuperset(token.values)
@@ -183,6 +189,15 @@ def _break(reader: _Reader, token: Token) -> None:
         reader.comparing = False
     if token.kind is Kind.COMPARE:
         reader.comparing = True
-        if reader.phrases and token.word in ("greater", "more", "worse", "less", ">", "<", "predominant", "predominance"):
+        if reader.phrases and token.word in (
+            "greater",
+            "more",
+            "worse",
+            "less",
+            ">",
+            "<",
+            "predominant",
+            "predominance",
+        ):
             last = reader.phrases[-1]
             last.compared |= last.bare and Kind.FINDING not in reader.links and Kind.LINK not in reader.links

@@ -57,10 +57,14 @@ def lung_places(phrases: list[Phrase], *, unilateral: bool, bilateral: bool, dif
     told = [phrase for phrase in own if phrase.sides and phrase.polarity is Polarity.AFFIRMED]
     orphaned = any(phrase.orphan and phrase.polarity is Polarity.AFFIRMED for phrase in own)
     contradictions += [f"two sides for one place: {phrase.text}" for phrase in told if phrase.in_row]
+    contradictions += [
+        f"read as both lungs: {phrase.text}" for phrase in told if phrase.first_word == "either"
+    ]
     kept, dropped = _without_remarks(told)
     unread += dropped
-    affirmed = _zones(kept)
-    affirmed = _spread(affirmed, kept, unilateral=unilateral, bilateral=bilateral, diffuse=diffuse, orphaned=orphaned)
+    affirmed = _spread(
+        _zones(kept), kept, unilateral=unilateral, bilateral=bilateral, diffuse=diffuse, orphaned=orphaned
+    )
     affirmed, conflict = _header(affirmed, kept, unilateral=unilateral, bilateral=bilateral)
     denied = _zones([phrase for phrase in own if phrase.polarity is Polarity.DENIED])
     spared = _zones([phrase for phrase in own if phrase.polarity is Polarity.SPARED])
@@ -97,9 +101,12 @@ def _complete(phrases: list[Phrase]) -> None:
 
 def _drop_correlative(phrases: list[Phrase]) -> None:
     """Take "both" back in "both the upper and lower lobes of the right lung"."""
-    for phrase, second, third in zip(phrases, phrases[1:], phrases[2:], strict=False):
-        opens = phrase.words[0].lower() == "both" and phrase.levels and not phrase.organ
-        if opens and second.orphan and second.listed and third.bare and not third.listed:
+    for index, phrase in enumerate(phrases):
+        if phrase.first_word != "both" or not phrase.levels:
+            continue
+        rest = phrases[index + 1 : index + 3]
+        owner = rest[1:] if rest and rest[0].orphan and rest[0].listed and not phrase.organ else rest[:1]
+        if owner and owner[0].bare and len(owner[0].sides) == 1 and not owner[0].listed:
             phrase.sides.clear()
 
 
@@ -108,7 +115,12 @@ def _belongs_ahead(orphan: Phrase, after: Phrase, previous: Phrase | None) -> bo
     if after.polarity is not orphan.polarity:
         return False
     if not after.listed:
-        return bool(after.links) and after.links <= _AHEAD and bool(after.sides) and (after.bare or after.adopted)
+        return (
+            bool(after.links)
+            and after.links <= _AHEAD
+            and bool(after.sides)
+            and (after.bare or after.adopted)
+        )
     if orphan.organ:
         return False
     listed_behind = previous is not None and previous.sides and previous.side_first and not previous.organ
@@ -151,7 +163,9 @@ def _share(first: Phrase, second: Phrase) -> None:
 def _place_orphans(phrases: list[Phrase], *, unilateral: bool, bilateral: bool) -> list[str]:
     """Give a level without any side its lung where the rest of the sentence says which; return what was inferred."""
     orphans = [phrase for phrase in phrases if phrase.orphan]
-    named = set().union(*(phrase.sides for phrase in phrases if phrase.polarity is Polarity.AFFIRMED and phrase.sides))
+    named = set().union(
+        *(phrase.sides for phrase in phrases if phrase.polarity is Polarity.AFFIRMED and phrase.sides)
+    )
     notes: list[str] = []
     for orphan in orphans:
         if orphan.plural or (bilateral and not named) or _whole_lungs(orphan, named, unilateral):
@@ -159,7 +173,9 @@ def _place_orphans(phrases: list[Phrase], *, unilateral: bool, bilateral: bool) 
         elif bilateral and len(named) == 1 and orphan.organ:
             (other,) = _BOTH - named
             orphan.sides = {other}
-            notes.append(f"no side is named for {orphan.text}: read as the {other} lung of a bilateral sentence")
+            notes.append(
+                f"no side is named for {orphan.text}: read as the {other} lung of a bilateral sentence"
+            )
     return notes
 
 

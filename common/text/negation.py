@@ -10,7 +10,7 @@ from .words import Token
 _PLACES = frozenset({Kind.SIDE, Kind.LEVEL, Kind.ZONE, Kind.ORGAN})
 _EXPLICIT = frozenset({Kind.SIDE, Kind.LEVEL, Kind.ZONE})
 _FINDINGS = frozenset({Kind.FINDING, Kind.PLEURAL})
-_SPARED = ("sparing", "spared", "excluding", "except", "excepting")
+_REACH = 40  # words: keeps the reading of a text without punctuation linear
 
 
 class Polarity(Enum):
@@ -69,7 +69,8 @@ def _polarities(clause: list[Token], *, spared: bool) -> list[tuple[Token, Polar
         flags, active = _segment_flags(segment, active)
         denied.extend(flags)
     return [
-        (token, Polarity.DENIED if flag else Polarity.AFFIRMED) for token, flag in zip(clause, denied, strict=True)
+        (token, Polarity.DENIED if flag else Polarity.AFFIRMED)
+        for token, flag in zip(clause, denied, strict=True)
     ]
 
 
@@ -98,7 +99,7 @@ def _continues(segment: list[Token], later: list[list[Token]]) -> bool:
 def _segment_flags(segment: list[Token], active: bool) -> tuple[list[bool], bool]:
     flags: list[bool] = []
     start = len(segment) if not active else 0
-    for index, token in enumerate(segment):
+    for index in range(len(segment)):
         itself = False
         if active and _ends(segment, start, index):
             active = False
@@ -122,7 +123,7 @@ def _ends(segment: list[Token], start: int, index: int) -> bool:
 
 def _inserted(segment: list[Token], start: int, index: int) -> bool:
     """Whether a negation is inserted between a finding and its place: "opacity without effusion in the LLL"."""
-    before, between = segment[:start], segment[start:index]
+    before, between = segment[max(0, start - _REACH) : start], segment[max(start, index - _REACH) : index]
     return (
         any(token.kind in _FINDINGS for token in before)
         and any(token.kind in _FINDINGS and token.word != "involvement" for token in between)
@@ -138,11 +139,9 @@ def _denies_ahead(segment: list[Token], index: int) -> bool:
         if token.word in ("free", "negative"):
             return follows is Kind.LINK
         return not _is_hollow(segment, index)
-    if token.kind is Kind.RESOLVED and token.word not in _SPARED:
+    if token.kind is Kind.RESOLVED:
         opens = all(other.kind in (Kind.COMMA, Kind.PLAIN) for other in segment[:index])
         return opens and _next_kind(segment, index) in _PLACES | _FINDINGS
-    if token.word in _SPARED:
-        return _next_kind(segment, index) in _PLACES
     return token.kind is Kind.CLEAR and not _undone(segment, index) and _next_kind(segment, index) in _PLACES
 
 
@@ -213,7 +212,7 @@ def _behind(segment: list[Token], index: int, flags: list[bool]) -> list[bool]:
 
 def _new_statement(segment: list[Token], start: int, index: int) -> bool:
     """Whether "and" opens an affirmed statement: both sides of it have a finding and a side of their own."""
-    before, after = segment[start:index], segment[index:]
+    before, after = segment[max(start, index - _REACH) : index], segment[index : index + _REACH]
     return all(
         any(token.kind in _FINDINGS for token in part) and any(token.kind in _EXPLICIT for token in part)
         for part in (before, after)

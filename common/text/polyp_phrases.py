@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .lexicon import LEVELS, Kind
 from .negation import Polarity
@@ -19,6 +20,7 @@ class _Cell:
     words: list[str] = field(default_factory=list)
     stretched: bool = False
     bowel: bool = False
+    after_and: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,11 @@ def _place_part(clause: list[tuple[Token, Polarity]]) -> list[tuple[Token, Polar
 def _cells(clause: list[tuple[Token, Polarity]]) -> list[tuple[_Cell, Polarity]]:
     found: list[tuple[_Cell, Polarity]] = []
     cell: _Cell | None = None
+    joined = False
     for token, polarity in clause:
         if token.kind in (Kind.SIDE, Kind.LEVEL, Kind.DIFFUSE, Kind.BILATERAL):
             if cell is None:
-                cell = _Cell()
+                cell = _Cell(after_and=joined)
                 found.append((cell, polarity))
             _add(cell, token)
         elif cell is not None and token.kind in (Kind.PART, Kind.BOWEL):
@@ -82,7 +85,11 @@ def _cells(clause: list[tuple[Token, Polarity]]) -> list[tuple[_Cell, Polarity]]
             cell.bowel |= token.kind is Kind.BOWEL or token.word == "colonic"
             cell.words.append(token.word)
         elif token.kind not in _INSIDE:
+            joined = token.kind is Kind.AND and cell is not None
             cell = None
+    for (first, _), (second, _) in pairwise(found):
+        if second.after_and and second.levels and not first.sides:  # "upper and lower left"
+            first.sides = list(second.sides)
     return found
 
 

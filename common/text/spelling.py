@@ -9,11 +9,12 @@ from functools import lru_cache
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from .lexicon import ADJACENT_KEYS, CORRECTABLE, GLUED, LEXICON, Entry, Kind
+from .lexicon import ADJACENT_KEYS, CORRECTABLE, DISTRACTORS, GLUED, LEXICON, SUSPECT, Entry, Kind
 
 MAX_WORD = 40
 POSITION_KINDS = frozenset({Kind.SIDE, Kind.LEVEL})
 _MARGIN = 0.5
+_NEAR = sorted(CORRECTABLE | DISTRACTORS)
 _LONG = sorted(word for word in CORRECTABLE if len(word) > 6)
 _PARTS = sorted(word for word in GLUED if len(word) > 3)
 _INFLECTED = frozenset({Kind.PLAIN, Kind.FINDING, Kind.STRUCTURE, Kind.SIZE, Kind.BOWEL})
@@ -78,8 +79,9 @@ def slip_cost(written: str, word: str) -> float:
 def nearest(written: str, words: Iterable[str], *, limit: int) -> Piece | None:
     """Return the one word within an edit distance, or None when there is none or several come into question.
 
-    Of words that mean the same any will do. A side or a level goes before another kind of word; two
-    different sides or levels are told apart only by a clear difference in `slip_cost`.
+    Of words that mean the same any will do. A side or a level goes before a noun such as "lobe"; different
+    sides or levels, and a place and an ordinary word, are told apart only by a clear difference in
+    `slip_cost`.
 
     Args:
         written: lower-case word.
@@ -93,8 +95,10 @@ def nearest(written: str, words: Iterable[str], *, limit: int) -> Piece | None:
     if not hits:
         return None
     fewest = min(edits for _, edits, _ in hits)
-    ranked = sorted((slip_cost(written, word), word, int(edits)) for word, edits, _ in hits if edits == fewest)
-    places = [hit for hit in ranked if LEXICON[hit[1]].kind in POSITION_KINDS]
+    ranked = sorted(
+        (slip_cost(written, word), word, int(edits)) for word, edits, _ in hits if edits == fewest
+    )
+    places = [hit for hit in ranked if LEXICON[hit[1]].kind in POSITION_KINDS or hit[1] in DISTRACTORS]
     ranked = places or ranked
     cost, word, edits = ranked[0]
     rivals = [other for other in ranked if other[0] < cost + _MARGIN]
@@ -102,7 +106,7 @@ def nearest(written: str, words: Iterable[str], *, limit: int) -> Piece | None:
         return None
     if any(LEXICON[rival].kind is not LEXICON[word].kind for _, rival, _ in rivals):
         return None
-    return Piece(word, 0, len(written), edits)
+    return None if word in DISTRACTORS else Piece(word, 0, len(written), edits)
 
 
 @lru_cache(maxsize=65536)
@@ -117,16 +121,27 @@ def recognise(written: str) -> tuple[Piece, ...]:
     """
     if entry_of(written) is not None:
         return (Piece(written, 0, len(written)),)
-    if not 4 <= len(written) <= MAX_WORD or not written.isascii():
+    if not 4 <= len(written) <= MAX_WORD or not written.isascii() or written in SUSPECT:
         return ()
-    close = nearest(written, CORRECTABLE, limit=1)
+    close = nearest(written, _NEAR, limit=1)
     if close is not None:
         return (close,)
-    glued = _split(written)
+    glued = _side_and_word(written) or _split(written)
     if glued:
         return glued
     far = nearest(written, _LONG, limit=2) if len(written) >= 7 else None
     return (far,) if far is not None else ()
+
+
+def _side_and_word(written: str) -> tuple[Piece, ...]:
+    """Cut "leftapical" and "persistentleft": a side glued to any known word."""
+    for side in ("left", "right"):
+        size, rest = len(side), len(written) - len(side)
+        if rest > 2 and written.startswith(side) and entry_of(written[size:]) is not None:
+            return Piece(side, 0, size), Piece(written[size:], size, len(written))
+        if rest > 2 and written.endswith(side) and entry_of(written[:rest]) is not None:
+            return Piece(written[:rest], 0, rest), Piece(side, rest, len(written))
+    return ()
 
 
 def _split(written: str) -> tuple[Piece, ...]:

@@ -12,20 +12,29 @@ from .spelling import entry_of, recognise
 _WORD = re.compile(
     r"""(?P<dotted>(?<![^\W\d_])(?:[A-Za-z]\.){1,2}[A-Za-z]\b\.?)
       | (?P<slashed>\b(?:w/o|b/l|w/)(?![^\W\d_]))
+      | (?P<measure>\d+(?:[.,]\d+)?(?:\s*[x×]\s*\d+(?:[.,]\d+)?)*\s*-?\s*
+          (?:mm|cm|milli(?:metre|meter)s?|centi(?:metre|meter)s?)\b)
       | (?P<number>\d+(?:[.,]\d+)?)
       | (?P<word>[^\W\d_]+(?:['’][^\W\d_]+)?)
       | (?P<mark>[,;.:!?()/&+<>，。；：、—–\-\n])
       | (?P<other>[^\s\w]|_)""",
     re.VERBOSE | re.IGNORECASE,
 )
-_MARKS = {",": Kind.COMMA, "(": Kind.COMMA, ")": Kind.COMMA, "、": Kind.COMMA, "—": Kind.COMMA, "–": Kind.COMMA}
+_MARKS = {
+    ",": Kind.COMMA,
+    "(": Kind.COMMA,
+    ")": Kind.COMMA,
+    "、": Kind.COMMA,
+    "—": Kind.COMMA,
+    "–": Kind.COMMA,
+}
 _MARKS |= {".": Kind.STOP, ";": Kind.STOP, "!": Kind.STOP, "?": Kind.STOP, "。": Kind.STOP}
 _ALIAS = {"，": ",", "；": ";", "：": ":"}
 _UNKNOWN = Entry(Kind.UNKNOWN)
 _LONGEST_NUMBER = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Token:
     """A word of a sentence.
 
@@ -78,6 +87,8 @@ def scan(sentence: str) -> list[Token]:
             tokens.extend(_mark(sentence, match))
         elif group == "number":
             tokens.append(_number(match))
+        elif group == "measure":
+            tokens.append(Token(Entry(Kind.SIZE), _measure(text), text, match.start(), match.end()))
         elif group == "word":
             tokens.extend(_words(text, match.start()))
         elif group == "other":
@@ -90,7 +101,8 @@ def scan(sentence: str) -> list[Token]:
 
 def _mark(sentence: str, match: re.Match[str]) -> list[Token]:
     mark = _ALIAS.get(match.group(), match.group())
-    before, after = sentence[max(0, match.start() - 80) : match.start()], sentence[match.end() : match.end() + 80]
+    before = sentence[max(0, match.start() - 80) : match.start()]
+    after = sentence[match.end() : match.end() + 80]
     kind = _MARKS.get(mark)
     if mark == "\n":
         kind = Kind.STOP if _ends_line(before, after) else None
@@ -106,10 +118,17 @@ def _ends_line(before: str, after: str) -> bool:
     return not first or first == "\n" or not first.islower() or before.rstrip()[-1:] in ".;:!?"
 
 
+def _measure(text: str) -> str:
+    """Return "12 mm" for "12mm", "10 x 8 mm" for "10x8 mm"."""
+    numbers = re.findall(r"\d+(?:[.,]\d+)?", text)
+    return " x ".join(numbers) + (" cm" if re.search(r"c", text, re.IGNORECASE) else " mm")
+
+
 def _number(match: re.Match[str]) -> Token:
     text = match.group()
-    entry = Entry(Kind.NUMBER, number=int(text)) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else _UNKNOWN
-    return Token(entry, text[:_LONGEST_NUMBER] if entry is _UNKNOWN else text, text, match.start(), match.end())
+    if text.isdecimal() and len(text) <= _LONGEST_NUMBER:
+        return Token(Entry(Kind.NUMBER, number=int(text)), text, text, match.start(), match.end())
+    return Token(_UNKNOWN, text[:_LONGEST_NUMBER], text, match.start(), match.end())
 
 
 def _abbreviation(match: re.Match[str]) -> Token:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .findings import Findings
 from .lexicon import LEVELS
 
-LUNG_ZONES: tuple[tuple[str, str], ...] = tuple((side, level) for side in ("left", "right") for level in LEVELS)
+LUNG_ZONES: tuple[tuple[str, str], ...] = tuple(
+    (side, level) for side in ("left", "right") for level in LEVELS
+)
 POLYP_ZONES: tuple[tuple[str, str], ...] = tuple(
     (side, level) for side in ("left", "center", "right") for level in LEVELS
 )
 LATERALITIES = ("image", "patient")
-MIN_SHARE = 0.05
 
 
 def zones_of(anatomy: str) -> tuple[tuple[str, str], ...]:
@@ -79,35 +78,3 @@ def zone_regions(
         (side, level): (rows == LEVELS.index(level))[:, None] & (columns == drawn.index(side))[None, :]
         for side, level in zones
     }
-
-
-def zones_from_mask(
-    mask: Any, *, anatomy: str = "lung", laterality: str = "image", min_share: float = MIN_SHARE
-) -> frozenset[tuple[str, str]]:
-    """Return the zones that a mask occupies.
-
-    A zone is occupied when it holds more than none and at least `min_share` of the mask's pixels: a rim that
-    reaches into the next third does not count. The thirds are those of the image, not of the lungs.
-
-    Args:
-        mask: `(height, width)`; other values than 0 are foreground.
-        anatomy: "lung" or "polyp".
-        laterality: "image" or "patient", as in `zone_regions`.
-        min_share: smallest share of the mask's pixels, in [0, 1].
-
-    Returns:
-        The zones, none for an empty mask.
-
-    Raises:
-        ValueError: if the mask is not two-dimensional or the share is out of range.
-    """
-    foreground = np.asarray(mask) != 0
-    if foreground.ndim != 2:
-        raise ValueError(f"mask must have the shape (height, width), got {foreground.shape}.")
-    if not 0 <= min_share <= 1:
-        raise ValueError(f"min_share must be in [0, 1], got {min_share}.")
-    regions = zone_regions(*foreground.shape, anatomy=anatomy, laterality=laterality)
-    needed = max(1.0, min_share * np.count_nonzero(foreground))
-    return frozenset(
-        zone for zone, region in regions.items() if np.count_nonzero(foreground & region) >= needed
-    )

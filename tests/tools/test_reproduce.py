@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,7 @@ from tools.experiments import (
     run_job,
 )
 from tools.experiments.jobs import bundle_command, option_text, slug
+from tools.experiments.report import quoted
 from tools.experiments.results import aggregate
 from tools.reproduce import Reproduction, app, repeat_options, shown
 
@@ -462,7 +465,19 @@ class TestResults:
         assert command[0] == "python"
         assert "DATASET_DIR" in command
         assert any(part.startswith("WORK/") for part in command)
-        assert str(sys.executable) not in page_of(bundle)
+        page = page_of(bundle)
+        assert str(sys.executable) not in page
+        assert str(bundle / "data") not in page
+        assert '--config_file "[' in page
+        assert shown(["a/b", "/some/where/data.json"], task.planner) == ["a/b", "…/data.json"]
+
+    @pytest.mark.parametrize(
+        ("part", "text"),
+        [("a/b", "a/b"), ("['a', 'b']", "\"['a', 'b']\""), ("$HOME", "'$HOME'"), ('"', "'\"'")],
+    )
+    def test_arguments_are_quoted_for_a_shell(self, part: str, text: str) -> None:
+        assert quoted(part) == text
+        assert shlex.split(quoted(part)) == [part]
 
     def test_other_data_than_the_paper_are_named(self, bundle: Path) -> None:
         (bundle / "data/dataset.json").write_text(json.dumps(DATASET | {"name": "mine"}), encoding="utf-8")
@@ -502,6 +517,24 @@ class TestCommandLine:
 
 
 class TestProcesses:
+    def test_the_cause_of_a_failure_is_named_not_what_it_led_to(self, tmp_path: Path, bundle: Path) -> None:
+        code = """
+def build(width):
+    if width < 1:
+        raise ValueError("width must be at least 1, got 0")
+try:
+    build(0)
+except ValueError as error:
+    raise RuntimeError("Failed to instantiate component") from error
+"""
+        job = reproduction(bundle, FakeRunner()).plans[0].trainings[0]
+        failing = dataclasses.replace(job, command=(sys.executable, "-c", code))
+        for _ in range(2):
+            outcome = run_job(failing, runner=run_command, on_line=lambda line: None)
+            assert outcome.error == "exit status 1: ValueError: width must be at least 1, got 0"
+        assert job.log.read_text(encoding="utf-8").count("RuntimeError: Failed") == 2
+        assert '\n  File "<string>"' in job.log.read_text(encoding="utf-8")
+
     def test_output_is_followed_and_logged_without_progress_bars(self, tmp_path: Path) -> None:
         code = r"import sys; sys.stdout.write('10%\r20%\rdone\n'); sys.stderr.write('\x1b[31mé\x1b[0m\n'); sys.exit(3)"
         lines: list[str] = []

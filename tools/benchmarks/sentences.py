@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.text.encoder import TextEncoder
+from common.text.tokenizer import build_tokenizer
 
 MAX_TOKENS = 24
 _CONFIG = {"model_type": "bert", "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12}
@@ -33,6 +34,17 @@ def captions(count: int) -> list[str]:
     if not 1 <= count <= len(every):
         raise ValueError(f"count must be in 1 to {len(every)}, got {count}")
     return every[:count]
+
+
+def caption_tensor(count: int, device: torch.device) -> Tensor:
+    """Distinct captions as text tensors `(count, 2, MAX_TOKENS)`.
+
+    Args:
+        count: How many, at most 36.
+        device: Where they lie.
+    """
+    tokenizer = build_tokenizer("embedded", max_tokens=MAX_TOKENS)
+    return torch.stack([tokenizer.encode(caption) for caption in captions(count)]).to(device)
 
 
 def bert_encoder(*, seed: int = 0, cache_size: int = 1024) -> TextEncoder:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.text.encoder import SentenceProjection
-from common.text.tokenizer import build_tokenizer
-from tools.benchmarks.sentences import MAX_TOKENS, batches, bert_encoder, captions
+from tools.benchmarks.sentences import MAX_TOKENS, batches, bert_encoder, caption_tensor
 from tools.benchmarks.timing import comparison, interleaved_medians
 
 Pooled = Callable[[Tensor], Tensor]
@@ -44,13 +43,12 @@ class SmallSegmenter(nn.Module):
 
 
 def step_benchmarks(
-    *, repeats: int = 7, batch_size: int = 32, sentences: int = 30, image_size: int = 224
+    *, repeats: int = 5, batch_size: int = 32, sentences: int = 30, image_size: int = 112
 ) -> list[dict[str, Any]]:
     """Measure one training step with a frozen 12-layer BERT, with and without the sentence cache.
 
-    A step is text encoding, forward, loss, backward and optimiser. Both ways share the model's weights and
-    see the same batches; each trains its own copy of the network. The cache is warm, as it is after the
-    first steps of a training.
+    A step is text encoding, forward, loss, backward and optimiser. Both ways share the text model and see
+    the same batches; each trains its own network. The cache is warm, as after the first steps of a training.
 
     Args:
         repeats: Rounds of each; medians are reported.
@@ -64,8 +62,7 @@ def step_benchmarks(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = bert_encoder()
     plain = encoder.backbone.backbone.to(device)
-    tokenizer = build_tokenizer("embedded", max_tokens=MAX_TOKENS)
-    texts = torch.stack([tokenizer.encode(text) for text in captions(sentences)]).to(device)
+    texts = caption_tensor(sentences, device)
     encoder(texts)  # fills the cache
 
     def encode_plainly(text: Tensor) -> Tensor:
@@ -73,24 +70,15 @@ def step_benchmarks(
             return plain(text[:, 0], text[:, 1].bool())[1]
 
     drawn = batches(texts, size=batch_size, count=repeats + 1)
-    steps = [
+    cached, uncached = (
         _training_step(pooled, drawn, image_size=image_size, device=device)
         for pooled in (lambda text: encoder(text).pooled, encode_plainly)
-    ]
-    seconds = interleaved_medians(steps[0], steps[1], repeats=repeats)
-    sizes = {
-        "batch": batch_size,
-        "image": [image_size, image_size],
-        "sentences": sentences,
-        "layers": 12,
-        "tokens": MAX_TOKENS,
-        "repeats": repeats,
-    }
-    return [
-        comparison(
-            "training_step_frozen_bert", seconds, sizes=sizes, device=device, unit="ms per step", scale=1e3
-        )
-    ]
+    )
+    seconds = interleaved_medians(cached, uncached, repeats=repeats)
+    sizes = {"batch": batch_size, "image": [image_size] * 2, "sentences": sentences, "layers": 12}
+    sizes |= {"tokens": MAX_TOKENS, "repeats": repeats}
+    name = "training_step_frozen_bert"
+    return [comparison(name, seconds, sizes=sizes, device=device, unit="ms per step", scale=1e3)]
 
 
 def _training_step(

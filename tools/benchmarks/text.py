@@ -10,13 +10,13 @@ from transformers import BertTokenizer
 
 from common.text.tokenizer import build_tokenizer
 from common.text.wordpiece import VOCABULARY_FILE
-from tools.benchmarks.sentences import MAX_TOKENS, batches, bert_encoder, captions
+from tools.benchmarks.sentences import MAX_TOKENS, batches, bert_encoder, caption_tensor, captions
 from tools.benchmarks.timing import comparison, interleaved_medians
 
 TOLERANCE = 1e-4
 
 
-def text_benchmarks(*, repeats: int = 7, batch_size: int = 32, sentences: int = 30) -> list[dict[str, Any]]:
+def text_benchmarks(*, repeats: int = 5, batch_size: int = 32, sentences: int = 30) -> list[dict[str, Any]]:
     """Measure the tokenizer beside `transformers`' own, and the cached frozen encoder beside the plain one.
 
     Args:
@@ -59,8 +59,7 @@ def _encoding(repeats: int, batch_size: int, sentences: int) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder = bert_encoder()
     plain = encoder.backbone.backbone.to(device)
-    tokenizer = build_tokenizer("embedded", max_tokens=MAX_TOKENS)
-    texts = torch.stack([tokenizer.encode(text) for text in captions(sentences)]).to(device)
+    texts = caption_tensor(sentences, device)
     with torch.no_grad():
         fresh = plain(texts[:, 0], texts[:, 1].bool())[0]
     difference = float((encoder(texts).tokens - fresh).abs().max())

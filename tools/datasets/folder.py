@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.splits import random_sections
-
 from .layouts import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
@@ -257,6 +255,8 @@ class _Finder:
 
 def _split_at_random(data: SourceData, unsplit: list[SourceCase], options: SourceOptions) -> None:
     """Split what the source left unsplit, and hold out a validation section where it has none."""
+    from common.data.splits import random_sections  # its package imports MONAI, which takes seconds
+
     if unsplit:
         named = any(case.group for case in unsplit)
         data.sections = random_sections(unsplit, seed=options.seed, group=_patient if named else None)

@@ -60,7 +60,7 @@ def _header(results: Mapping[str, Any]) -> str:
         f"dataset.json SHA-256 {data['sha256'][:12]}",
         "Overlays of every row": ", ".join(results["overlays"]) or "none",
         "Seeds": ", ".join(map(str, results["seeds"])) + _spread_note(results["seeds"]),
-        "Machine": _facts(results["machine"]),
+        "Machine": _machine(results["machine"]),
         "Versions": _facts(results["versions"]),
         "Written": f"{results['written']}, commit {results['commit']}",
     }
@@ -80,6 +80,11 @@ def _spread_note(seeds: Sequence[int]) -> str:
 
 def _facts(facts: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items())
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    units = {"cores": " cores", "memory_gib": " GiB"}
+    return ", ".join(f"{value}{units.get(name, '')}" for name, value in facts.items())
 
 
 def _families(metrics: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
@@ -180,7 +185,13 @@ def _commands(results: Mapping[str, Any]) -> str:
 
 
 def _block(commands: Iterable[Sequence[str]]) -> str:
-    return "```bash\n" + "\n".join(shlex.join(command) for command in commands) + "\n```"
+    return "```bash\n" + "\n".join(" ".join(map(quoted, command)) for command in commands) + "\n```"
+
+
+def quoted(part: str) -> str:
+    """Return an argument as a shell takes it, in double quotes where that is enough."""
+    plain = shlex.quote(part)
+    return plain if plain == part or set(part) & set('"$`\\!') else f'"{part}"'
 
 
 def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from .jobs import Job
 
 CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Interrupt)\b.*")
+ERROR_LINE = re.compile(r"^[\w.]*(Error|Exception|Interrupt)(:|$)")
+CHAINED = ("The above exception was the direct cause", "During handling of the above exception")
 
 
 class Runner(Protocol):
@@ -52,12 +53,12 @@ def run_command(command: Sequence[str], log: Path, on_line: Callable[[str], None
     ):
         try:
             for line in output:
-                text = CONTROL_SEQUENCE.sub("", line).strip()
+                text = CONTROL_SEQUENCE.sub("", line).rstrip()
                 if line.endswith("\n") and text:
                     file.write(text + "\n")
                     file.flush()
                 if text:
-                    on_line(text)
+                    on_line(text.strip())
         except BaseException:
             process.terminate()
             raise
@@ -141,9 +142,13 @@ def _error(job: Job, status: int) -> str:
 
 
 def _last_error(log: Path) -> str:
-    """The last line of the log that names an exception, or else its last line."""
-    if not log.is_file():
-        return "no output"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    named = [line for line in lines[-200:] if ERROR_LINE.match(line)]
-    return (named or lines or ["no output"])[-1][:300]
+    """What the last traceback of the log began with, which is its cause, or else the log's last line."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    cause, before = "", ""
+    for line in lines:
+        if line.startswith("Traceback") and not before.startswith(CHAINED):
+            cause = ""
+        if not cause and ERROR_LINE.match(line):
+            cause = line
+        before = line
+    return (cause or before or "no output")[:300]

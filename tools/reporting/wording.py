@@ -92,7 +92,7 @@ def number(value: Any, digits: int = 3) -> str:
 def difference(value: Any, reference: Any, digits: int = 3) -> str:
     """Write `value - reference` with its sign; empty when either is undefined."""
     numbers = (isinstance(number, int | float) for number in (value, reference))
-    return f"{value - reference:+.{digits}f}".replace("-", "−") if all(numbers) else ""  # noqa: RUF001
+    return f"{value - reference:+.{digits}f}".replace("-", "−") if all(numbers) else ""
 
 
 def facts(summary: Mapping[str, Any], *, cases: int) -> list[tuple[str, str]]:
@@ -134,6 +134,7 @@ def failure_reason(failure: Mapping[str, str]) -> str:
 
 def without_folders(message: str) -> str:
     """Shorten every path in a message to its last part."""
+    message = re.sub(r"'[^']*[\\/]([^'\\/]+)'", r"'\1'", message)
     return re.sub(r"(?:[A-Za-z]:)?[\\/](?:[^\s'\"\\/]+[\\/])+", "", message)
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from common.text.findings import read_findings
-from common.text.zones import LUNG_ZONES
 from PIL import Image
 from scipy import ndimage
 
@@ -24,6 +22,8 @@ from common.data.phantom_chest import (
     write_phantom_dicom,
     write_phantom_nifti,
 )
+from common.text.findings import read_findings
+from common.text.zones import LUNG_ZONES
 from common.transforms.loading import load_image
 
 MARKED = (("left", "upper"), ("right", "lower"))

@@ -27,7 +27,7 @@ def test_residual_scale_starts_at_the_paper_value_and_weighs_the_text() -> None:
     features, skip = torch.randn(1, 16, 3, 3), torch.randn(1, 8, 6, 6)
     first, second = torch.randn(1, 6, 12), torch.randn(1, 6, 12)
     block = make()
-    assert float(block.residual_scale) == pytest.approx(1.421)
+    assert block.residual_scale.item() == pytest.approx(1.421)
     assert not torch.allclose(block(features, skip, first), block(features, skip, second), atol=1e-4)
     silent = make(residual_scale=0.0)
     assert_close(silent(features, skip, first), silent(features, skip, second))
