@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,22 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
             "another file with --ckpt_path"
         )
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # about pickle protocols, of files that are refused below
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"the weights must be tensors alone, got {file}, which holds pickled Python objects and was not "
             "loaded: save network.state_dict() instead of the network"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise ValueError(f"the weights must be a file that torch.save wrote, got {file}: {error}") from error
     if not isinstance(content, Mapping):
-        raise ValueError(f"the weights must be a mapping of names to tensors, got a {type(content).__name__} in {file}")
+        raise ValueError(
+            f"the weights must be a mapping of names to tensors, got a {type(content).__name__} in {file}"
+        )
     return dict(content)
 
 

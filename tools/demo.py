@@ -17,6 +17,7 @@ from common.data import load_datalist
 from common.data.phantom_chest import write_phantom_dataset
 
 from .report import write_report
+from .reporting.figure import draw_sentences
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "baseline_segmentation"
 CONFIGS = BUNDLE / "configs"
@@ -28,7 +29,9 @@ console = Console()
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path("output/demo"),
+    output: Annotated[Path, typer.Option(help="Folder for everything that the demo writes.")] = Path(
+        "output/demo"
+    ),
     cases: Annotated[int, typer.Option(help="Number of phantoms.", min=20)] = 800,
     size: Annotated[int, typer.Option(help="Rows and columns of a phantom.", min=64)] = 96,
     epochs: Annotated[int, typer.Option(help="Epochs of training.", min=1)] = 12,
@@ -55,7 +58,11 @@ def demo(
     console.rule("4/5 one case from the command line")
     infer_one(data, output)
     console.rule("5/5 report")
-    page = write_report(folders, output / "report.html", title="Demo: text-guided segmentation of chest phantoms")
+    page = write_report(
+        folders, output / "report.html", title="Demo: text-guided segmentation of chest phantoms"
+    )
+    names = [f"{name} sentence" for name in PERTURBATIONS]
+    draw_sentences(dict(zip(names, folders, strict=True)), output / "demo.png")
     show(folders)
     console.print(f"report: {page}   ({time.monotonic() - started:.0f} s in all)")
 

@@ -42,7 +42,9 @@ def load_cases(
     return perturb_cases(cases, text_perturbation, seed=seed)
 
 
-def single_case(image: str | Path | None, text: str | None, *, laterality: str | None = None) -> list[dict[str, Any]]:
+def single_case(
+    image: str | Path | None, text: str | None, *, laterality: str | None = None
+) -> list[dict[str, Any]]:
     """Return the one case, or the cases of a folder, that a command line names.
 
     Args:
@@ -57,7 +59,9 @@ def single_case(image: str | Path | None, text: str | None, *, laterality: str |
         return []
     source = Path(image)
     if not source.exists():
-        raise ValueError(f"image must be a file or a folder, got {source}, which does not exist: check --image")
+        raise ValueError(
+            f"image must be a file or a folder, got {source}, which does not exist: check --image"
+        )
     files = [source]
     if source.is_dir():
         files = sorted(f for f in source.iterdir() if f.name.lower().endswith(IMAGE_SUFFIXES))
@@ -156,7 +160,9 @@ class TolerantDataset(IterableDataset):
                 failure = case_error(case, error)
                 if len(self.data) == 1:
                     raise failure from error
-                self.failures.append({"id": str(case["id"]), "image": str(case["image"]), "error": str(failure)})
+                self.failures.append(
+                    {"id": str(case["id"]), "image": str(case["image"]), "error": str(failure)}
+                )
                 logger.warning("passed over %s", failure)
                 continue
             yield item

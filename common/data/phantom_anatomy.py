@@ -59,32 +59,40 @@ def sample_anatomy(rng: np.random.Generator) -> ChestAnatomy:
         "knob": uniform(0.075, 0.095),
         "bright": uniform(0.10, 0.19),
     }
-    ribs = {
-        "spacing": uniform(0.078, 0.092),
-        "phase": uniform(0, 1),
-        "front": uniform(0, 1),
-        "strength": uniform(0.025, 0.06),
-        "slope": uniform(0.35, 0.6),
-    }
-    body = {
-        "width": uniform(0.455, 0.53),
-        "shoulder": uniform(0.35, 0.6),
-        "abdomen": uniform(0.12, 0.24),
-        "depth": uniform(0.34, 0.46),
-        "breast": uniform(0.02, 0.06) * (rng.random() < 0.35),
-        "spine": uniform(0.02, 0.06),
-    }
     return ChestAnatomy(
         pose=(uniform(-0.06, 0.06), uniform(0.94, 1.05), uniform(-0.015, 0.015), uniform(-0.015, 0.02)),
         lungs=lungs,  # type: ignore[arg-type]
         heart=heart,
-        ribs=ribs,
+        ribs=_sample_ribs(rng),
         clavicle=(uniform(0.15, 0.19), uniform(0.07, 0.13)),
         vessels=(_sample_vessels(rng), _sample_vessels(rng)),
-        body=body,
+        body=_sample_body(rng),
         bubble=(uniform(0.17, 0.26), uniform(0.03, 0.07), uniform(0.02, 0.04), uniform(0.0, 0.16)),
         texture_seed=int(rng.integers(2**31)),
     )
+
+
+def _sample_ribs(rng: np.random.Generator) -> dict[str, float]:
+    """Spacing, phase, slope and brightness of the ribs."""
+    return {
+        "spacing": rng.uniform(0.078, 0.092),
+        "phase": rng.uniform(0, 1),
+        "front": rng.uniform(0, 1),
+        "strength": rng.uniform(0.025, 0.06),
+        "slope": rng.uniform(0.35, 0.6),
+    }
+
+
+def _sample_body(rng: np.random.Generator) -> dict[str, float]:
+    """Outline of the trunk and what lies in front of it."""
+    return {
+        "width": rng.uniform(0.455, 0.53),
+        "shoulder": rng.uniform(0.35, 0.6),
+        "abdomen": rng.uniform(0.12, 0.24),
+        "depth": rng.uniform(0.34, 0.46),
+        "breast": rng.uniform(0.02, 0.06) * (rng.random() < 0.35),
+        "spine": rng.uniform(0.02, 0.06),
+    }
 
 
 def _sample_vessels(rng: np.random.Generator) -> np.ndarray:

@@ -29,7 +29,9 @@ class MicroDiceMetric(IgniteMetricHandler):
     """
 
     def __init__(self) -> None:
-        super().__init__(metric_fn=MicroDice(), output_transform=from_engine(["pred", "label"]), save_details=False)
+        super().__init__(
+            metric_fn=MicroDice(), output_transform=from_engine(["pred", "label"]), save_details=False
+        )
 
 
 class EvaluationTable:

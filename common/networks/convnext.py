@@ -74,6 +74,27 @@ class ConvNextEncoder(nn.Module):
         self.stem = model.embeddings
         self.stages = model.encoder.stages
 
+    def load_pretrained(self, name: str | PathLike[str]) -> None:
+        """Take over pretrained weights of the same shape.
+
+        Args:
+            name: as `pretrained`.
+
+        Raises:
+            ValueError: if it is not a ConvNeXt of this encoder's channels and depths.
+            FileNotFoundError: if the weights are not on this machine.
+        """
+        model = _load(name, self.stem.num_channels, width=1.0, drop_path=0.0)
+        depths = [len(stage.layers) for stage in self.stages]
+        given = (list(model.config.hidden_sizes), list(model.config.depths))
+        if given != (list(self.channels), depths):
+            raise ValueError(
+                f"pretrained must have the channels {list(self.channels)} and depths {depths} of the network, got "
+                f"{given[0]} and {given[1]} in {str(name)!r}: set width to 1 or leave pretrained empty"
+            )
+        self.stem.load_state_dict(model.embeddings.state_dict())
+        self.stages.load_state_dict(model.encoder.stages.state_dict())
+
     def stage(self, index: int, features: Tensor) -> Tensor:
         """Run one stage.
 

@@ -83,6 +83,10 @@ class GuideDecoder(nn.Module):
         )
         self.head = SegmentationHead(channels[0], scale_channels(24, width), num_classes)
 
+    def load_pretrained(self, name: str | PathLike[str]) -> None:
+        """Start the image encoder from pretrained weights; see `ConvNextEncoder.load_pretrained`."""
+        self.encoder.load_pretrained(name)
+
     def forward(self, image: Tensor, text: Tensor | None = None) -> Tensor | dict[str, Tensor]:
         """Segment what the text names.
 

@@ -47,10 +47,9 @@ def test_a_failed_load_changes_nothing(tmp_path: Path) -> None:
     assert torch.equal(target.weight, before)
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_pickled_object_is_refused_and_never_run(tmp_path: Path, protocol: int) -> None:
+def test_a_pickled_object_is_refused_and_never_run(tmp_path: Path) -> None:
     victim = tmp_path / "executed"
-    torch.save({"weight": Touch(victim)}, tmp_path / "model.pt", pickle_protocol=max(protocol, 2))
+    torch.save({"weight": Touch(victim)}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="pickled Python objects"):
         read_tensors(tmp_path / "model.pt")
     assert not victim.exists()

@@ -30,7 +30,9 @@ class Validator(Workflow):
     """Hands out given metrics, one an epoch."""
 
     def __init__(self, values: list[float]) -> None:
-        super().__init__(device="cpu", max_epochs=1, data_loader=[0], iteration_update=lambda engine, batch: {})
+        super().__init__(
+            device="cpu", max_epochs=1, data_loader=[0], iteration_update=lambda engine, batch: {}
+        )
         self.values = values
 
     def run(self, epoch: int) -> None:
@@ -47,7 +49,10 @@ def training(
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
     validator = Validator(values or [0.1] * 10)
-    data = [{"id": str(i), "image": torch.rand(2), "label": torch.rand(2), "text": torch.zeros(2, 1)} for i in range(6)]
+    data = [
+        {"id": str(i), "image": torch.rand(2), "label": torch.rand(2), "text": torch.zeros(2, 1)}
+        for i in range(6)
+    ]
     engine = TextGuidedTrainer(
         device="cpu",
         max_epochs=epochs,
@@ -105,7 +110,8 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
     kept: dict[int, torch.Tensor] = {}
     engine = training(tmp_path, 4, values=[0.1, 0.5, 0.4, 0.3])
     engine.add_event_handler(
-        Events.EPOCH_COMPLETED, lambda e: kept.update({e.state.epoch: e.network.layer.weight.detach().clone()})
+        Events.EPOCH_COMPLETED,
+        lambda e: kept.update({e.state.epoch: e.network.layer.weight.detach().clone()}),
     )
     engine.run()
     assert torch.equal(read_tensors(tmp_path / "model.pt")["layer.weight"], kept[2])

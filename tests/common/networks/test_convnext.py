@@ -88,3 +88,26 @@ def test_pretrained_weights_fix_width_and_channels(weights: Path) -> None:
 def test_depths_must_be_four() -> None:
     with pytest.raises(ValueError, match=r"depths must have 4 entries, got \[3, 3, 9\]"):
         ConvNextEncoder(depths=(3, 3, 9))
+
+
+def test_a_network_takes_over_pretrained_weights(tmp_path: Path) -> None:
+    arguments = {
+        "width": 1 / 12,
+        "depths": (1, 1, 1, 1),
+        "text_encoder": {"hidden_size": 32, "num_layers": 1},
+    }
+    network = MMIUNet(**arguments)
+    config = ConvNextConfig(hidden_sizes=list(network.encoder.channels), depths=[1, 1, 1, 1])
+    model = ConvNextModel(config)
+    model.save_pretrained(tmp_path)
+    network.load_pretrained(tmp_path)
+    image = torch.randn(1, 3, 64, 64)
+    assert_close(network.encoder(image)[-1], model(image).last_hidden_state)
+
+
+def test_pretrained_weights_of_another_size_are_refused(weights: Path) -> None:
+    network = MMIUNet(width=0.125, text_encoder={"hidden_size": 32, "num_layers": 1})
+    before = network.encoder.stem.patch_embeddings.weight.clone()
+    with pytest.raises(ValueError, match="set width to 1 or leave pretrained empty"):
+        network.load_pretrained(weights)
+    assert torch.equal(network.encoder.stem.patch_embeddings.weight, before)

@@ -1,0 +1,52 @@
+"""The overlay ``paper`` of every bundle: the published sizes, with encoders from a local folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from transformers import BertConfig, BertModel
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "bundles" / "baseline_segmentation" / "configs"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "left", "right", "lung", "lower"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a BERT as wide as CXR-BERT, of one layer."""
+    folder = tmp_path_factory.mktemp("bert")
+    config = BertConfig(vocab_size=len(WORDS), num_hidden_layers=1, max_position_embeddings=32)
+    BertModel(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(("overlay", "millions"), [("mmi_unet", 56.17), ("guide_decoder", 43.95)])
+def test_trainable_parameters_without_text_encoder(encoder: Path, overlay: str, millions: float) -> None:
+    parser = ConfigParser()
+    names = ["train", f"overlays/{overlay}", "overlays/paper"]
+    parser.read_config([CONFIGS / f"{name}.json" for name in names])
+    parser.update({"bundle_root": str(CONFIGS.parent), "tokenizer": str(encoder)})
+    network = parser.get_parsed_content("network_def")
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    assert trainable / 1e6 == pytest.approx(millions, rel=0.005)
+    assert not any("text_encoder" in name for name in network.state_dict())
+    assert parser["loss"] == "dice_only"
+    assert parser["image_size"] == 224
+
+
+def test_every_parameter_learns_at_the_papers_size(encoder: Path) -> None:
+    parser = ConfigParser()
+    parser.read_config(
+        [CONFIGS / f"{name}.json" for name in ("train", "overlays/mmi_unet", "overlays/paper")]
+    )
+    parser.update({"bundle_root": str(CONFIGS.parent), "tokenizer": str(encoder), "width": 0.25})
+    network = parser.get_parsed_content("network_def").train()
+    text = torch.tensor([[[2, 5, 7, 3], [1, 1, 1, 1]]])
+    text = torch.nn.functional.pad(text, (0, 20))
+    network(torch.randn(1, 3, 224, 224), text)["logits"].square().mean().backward()
+    silent = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert silent == []
