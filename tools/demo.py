@@ -34,7 +34,7 @@ def demo(
     ),
     cases: Annotated[int, typer.Option(help="Number of phantoms.", min=20)] = 800,
     size: Annotated[int, typer.Option(help="Rows and columns of a phantom.", min=64)] = 96,
-    epochs: Annotated[int, typer.Option(help="Epochs of training.", min=1)] = 12,
+    epochs: Annotated[int, typer.Option(help="Epochs of training.", min=1)] = 18,
     seed: Annotated[int, typer.Option(help="Seed of the phantoms and of the training.")] = 42,
 ) -> None:
     """Train a text-guided network on chest phantoms and show that it reads its sentence.

@@ -43,13 +43,14 @@ def load_cases(
 
 
 def single_case(
-    image: str | Path | None, text: str | None, *, laterality: str | None = None
+    image: str | Path | None, text: Any, *, laterality: str | None = None
 ) -> list[dict[str, Any]]:
     """Return the one case, or the cases of a folder, that a command line names.
 
     Args:
         image: an image file, or a folder whose images share `text`; None or "" gives no case.
-        text: the sentence; None or "" is the empty prompt.
+        text: the sentence; None or "" is the empty prompt. MONAI's command line makes a tuple of "left, lower" and
+            a number of "2": they become a sentence again.
         laterality: which side the sentence calls left, ``image`` or ``patient``; None: as the bundle.
 
     Raises:
@@ -68,7 +69,10 @@ def single_case(
         if not files:
             raise ValueError(f"the folder {source} must hold images ({', '.join(IMAGE_SUFFIXES)}), got none")
     extra = {"laterality": laterality} if laterality else {}
-    return [{"id": f.name.split(".")[0], "image": str(f), "text": text or "", **extra} for f in files]
+    sentence = (
+        ", ".join(map(str, text)) if isinstance(text, (list, tuple)) else str("" if text is None else text)
+    )
+    return [{"id": f.name.split(".")[0], "image": str(f), "text": sentence, **extra} for f in files]
 
 
 class CaseDataset(CacheDataset):

@@ -19,7 +19,7 @@ ZONES: tuple[Zone, ...] = tuple((side, level) for side in SIDES for level in LEV
 
 _PLAN = 64
 _GAP = 0.014
-_SMALLEST_RADIUS = 0.028
+_SMALLEST_RADIUS = 0.036
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,14 @@ def _sample_one(rng: np.random.Generator, room: Field, zone: Zone) -> Opacity:
     rows, columns = np.nonzero(room >= max(0.5 * room.max(), _SMALLEST_RADIUS))
     pick = int(rng.integers(len(rows)))
     centre = np.array([columns[pick] + rng.random(), rows[pick] + rng.random()]) / _PLAN
-    radius = float(np.clip(room[rows[pick], columns[pick]] * rng.uniform(0.7, 1.2), _SMALLEST_RADIUS, 0.085))
+    radius = float(
+        np.clip(room[rows[pick], columns[pick]] * rng.uniform(0.9, 1.3), 1.2 * _SMALLEST_RADIUS, 0.11)
+    )
     return Opacity(
         zone=zone,
         blobs=_sample_blobs(rng, centre, radius),
-        softness=radius * rng.uniform(0.18, 0.34),
-        contrast=rng.uniform(0.10, 0.24),
+        softness=radius * rng.uniform(0.15, 0.28),
+        contrast=rng.uniform(0.17, 0.32),
         seed=int(rng.integers(2**31)),
     )
 
@@ -118,7 +120,7 @@ def render_opacity(opacity: Opacity, lung: Field) -> Field:
     for bx, by, radius in opacity.blobs:
         distance = np.maximum(distance, radius - np.hypot(x - bx, y - by))
     rough = smooth_noise(np.random.default_rng(opacity.seed), size, 18)
-    distance = distance + 0.3 * opacity.blobs[0, 2] * rough
+    distance = distance + 0.2 * opacity.blobs[0, 2] * rough
     window = zone_window(opacity.zone, size)
     return step(np.minimum(distance, window), opacity.softness) * lung
 

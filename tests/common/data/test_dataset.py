@@ -137,6 +137,8 @@ def test_an_image_or_a_folder_becomes_cases(tmp_path: Path) -> None:
         {"id": "b", "image": str(tmp_path / "b.png"), "text": "", "laterality": "patient"}
     ]
     assert [case["id"] for case in single_case(tmp_path, "left")] == ["a", "b"]
+    for text, sentence in ((("polyp", "left"), "polyp, left"), (2, "2"), ("", "")):
+        assert single_case(tmp_path / "b.png", text)[0]["text"] == sentence
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="must hold images"):
         single_case(tmp_path / "empty", "")
