@@ -24,6 +24,7 @@ ALLOWED_EXPRESSIONS = [
     r"import (os|torch\.distributed as dist)",
     r"(not )?dist\.is_initialized\(\) .*",
     r"torch\.cuda\.is_available\(\)",
+    r"torch\.manual_seed\(@seed\)",
     r"torch\.cuda\.is_available\(\) and torch\.cuda\.set_device\(@device\)",
     r"'nccl' if torch\.cuda\.is_available\(\) else 'gloo'",
     r"os\.environ\['LOCAL_RANK'\]",
