@@ -49,6 +49,7 @@ class EvaluationTable:
         surface: measure HD95 and ASSD too.
         description: facts to repeat in the summary, such as ``bundle``, ``network``, ``dataset``, ``section``.
         dataset: its ``failures``, if it has any, are written to ``failures.csv``.
+        datalist: the ``dataset.json`` of the cases; its name and SHA-256 go into the summary.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class EvaluationTable:
         surface: bool = True,
         description: Mapping[str, Any] | None = None,
         dataset: Any = None,
+        datalist: str | Path | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.laterality = laterality
         self.description = dict(description or {})
         self.dataset = dataset
+        self.datalist = None if datalist is None else Path(datalist)
         self.table = CaseTable(laterality=laterality, surface=surface)
 
     def attach(self, engine: Engine) -> None:
@@ -86,6 +89,7 @@ class EvaluationTable:
             write_table(failures, self.output_dir / "failures.csv", tuple(failures[0]))
         summary = {
             **self.description,
+            **self._data(),
             "protocol": "predictions on the label's own grid, in pixels",
             "laterality": self.laterality,
             "failures": len(failures),
@@ -96,6 +100,12 @@ class EvaluationTable:
 
     def _relative(self, path: str) -> str:
         return Path(os.path.relpath(path, self.output_dir)).as_posix() if path else ""
+
+    def _data(self) -> dict[str, Any]:
+        if self.datalist is None:
+            return {}
+        name = json.loads(self.datalist.read_text(encoding="utf-8")).get("name", "")
+        return {"dataset": name, "dataset_sha256": file_sha256(self.datalist)}
 
     def _provenance(self) -> dict[str, Any]:
         exists = self.checkpoint is not None and self.checkpoint.is_file()

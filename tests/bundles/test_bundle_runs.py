@@ -83,6 +83,8 @@ def test_train_evaluate_infer(bundle: Path, phantoms: Path, tmp_path: Path) -> N
     rows = table(folder / "cases.csv")
     assert summary["count"] == len(rows) == 4
     assert summary["laterality"] == "image"
+    assert summary["dataset"] == json.loads((phantoms / "dataset.json").read_text(encoding="utf-8"))["name"]
+    assert str(tmp_path) not in json.dumps(summary)
     counted = [sum(int(row[key]) for row in rows) for key in ("tp", "fp", "fn")]
     expected = 2 * counted[0] / max(sum(counted) + counted[0], 1)
     assert summary["metrics"]["dice_micro"] == pytest.approx(expected)
