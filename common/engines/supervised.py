@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ class TextGuidedTrainer(SupervisedTrainer):
 
     It differs from its base in three things. The loss is an *objective*, a callable
     ``(outputs, batch, epoch) -> {name: scalar}`` whose terms are summed; they stay in
-    ``engine.state.output["terms"]`` under their names, and their means over an epoch in
+    ``engine.state.output[0]["terms"]`` under their names, and their means over an epoch in
     ``engine.state.metrics["train_<name>"]``. Gradients can be clipped by their norm, after unscaling when AMP
     is on. AMP is switched on only where the device is CUDA. A loss that is not finite stops the training with
     an error that names the terms and the cases.
@@ -75,6 +75,11 @@ class TextGuidedTrainer(SupervisedTrainer):
         self.add_event_handler(Events.ITERATION_COMPLETED, self._add_to_totals)
         self.add_event_handler(Events.EPOCH_COMPLETED, self._average_terms)
 
+    def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, Any]) -> list[dict[str, Any]]:
+        """Train on one batch; the output is a list of one entry, the form that MONAI's loggers read."""
+        output = super()._iteration(engine, batchdata)
+        return [output | {CommonKeys.LOSS: output[CommonKeys.LOSS].detach()}]
+
     def _sum_of_terms(self, outputs: Any, label: Tensor) -> Tensor:
         device = self.state.device
         batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.state.batch.items()}
@@ -104,19 +109,18 @@ class TextGuidedTrainer(SupervisedTrainer):
         self._totals = {}
 
     def _add_to_totals(self) -> None:
-        terms = {"loss": self.state.output[CommonKeys.LOSS].detach(), **self.state.output["terms"]}
-        for name, term in terms.items():
-            self._totals[name] = self._totals.get(name, 0.0) + float(term)
+        for name, value in loss_terms(self.state.output).items():
+            self._totals[name] = self._totals.get(name, 0.0) + value
 
     def _average_terms(self) -> None:
         for name, total in self._totals.items():
             self.state.metrics[f"train_{name}"] = total / self.state.epoch_length
 
 
-def loss_terms(output: Mapping[str, Any]) -> dict[str, float]:
+def loss_terms(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the total loss and every named term of a trainer's ``engine.state.output``, for loggers."""
-    terms = {"loss": output[CommonKeys.LOSS], **output["terms"]}
-    return {name: float(term.detach()) for name, term in terms.items()}
+    terms = {"loss": output[0][CommonKeys.LOSS], **output[0]["terms"]}
+    return {name: float(term) for name, term in terms.items()}
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -203,7 +203,8 @@ class Progress:
 
 
 def _shown_loss(output: Any) -> dict[str, float]:
-    return {"loss": float(output["loss"].detach())} if isinstance(output, dict) and "loss" in output else {}
+    first = output[0] if isinstance(output, list) and output else {}
+    return {"loss": float(first["loss"])} if "loss" in first else {}
 
 
 def write_tensors(content: Any, path: Path) -> None:

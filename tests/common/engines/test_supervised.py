@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from ignite.engine import Events
+from monai.handlers import from_engine
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -59,6 +60,14 @@ def test_terms_are_summed_and_averaged_under_their_names() -> None:
     assert engine.state.metrics["train_epoch"] == pytest.approx(2.0)
     assert engine.state.metrics["train_loss"] == pytest.approx(8.5)
     assert loss_terms(engine.state.output) == pytest.approx({"loss": 11.5, "mean": 9.5, "epoch": 2.0})
+
+
+def test_the_output_is_what_monai_loggers_read() -> None:
+    engine = trainer(Scale())
+    engine.run()
+    loss = from_engine(["loss"], first=True)(engine.state.output)
+    assert float(loss) == pytest.approx(10.5)
+    assert not loss.requires_grad
 
 
 def test_the_gradient_is_clipped_by_its_norm() -> None:
