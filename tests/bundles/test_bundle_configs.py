@@ -135,6 +135,15 @@ def test_overlays_only_name_known_keys(bundle: Path) -> None:
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
 @pytest.mark.parametrize("config", ["train.json", "inference.json"])
+def test_every_overlay_merges_into_every_config(bundle: Path, config: str) -> None:
+    for path in sorted(bundle.glob("configs/overlays/*.json")):
+        parser = ConfigParser()
+        parser.read_config([bundle / "configs" / config, path])
+        assert "network_def" in parser, path.name
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
+@pytest.mark.parametrize("config", ["train.json", "inference.json"])
 def test_a_config_stands_alone_and_builds_its_network(bundle: Path, config: str) -> None:
     parser = ConfigParser()
     parser.read_config(bundle / "configs" / config)
