@@ -219,7 +219,8 @@ def test_two_processes_train_and_evaluate_like_one(phantoms: Path, tmp_path: Pat
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         train = [*prefix, *command(bundle, ["train", *multi, "overlays/unet"], **own)]
         subprocess.run(train, check=True, env=environment)
-        evaluate = [*prefix, *command(bundle, ["train", *multi, "evaluate", "overlays/unet"], **own)]
+        multi = ["multi_gpu_evaluate"] if multi else []
+        evaluate = [*prefix, *command(bundle, ["train", "evaluate", *multi, "overlays/unet"], **own)]
         subprocess.run(evaluate, check=True, env=environment)
         summary = json.loads((folder / "out" / "summary.json").read_text(encoding="utf-8"))
         results.append(summary)
