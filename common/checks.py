@@ -31,9 +31,8 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # about pickle protocols, of files that are refused below
+            # about pickle protocols, of files that are refused below
+            warnings.simplefilter("ignore", UserWarning)
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(

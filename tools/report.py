@@ -78,7 +78,7 @@ def write_report(
 def _title(summary: object) -> str:
     from .reporting.wording import base_name
 
-    known = [str(summary[key]) for key in ("bundle", "dataset") if summary.get(key)]  # type: ignore[attr-defined,index]
+    known = [str(summary[key]) for key in ("bundle", "dataset") if summary.get(key)]
     return "Evaluation of " + " on ".join(base_name(name) for name in known) if known else "Evaluation"
 
 

@@ -61,7 +61,7 @@ def sample_anatomy(rng: np.random.Generator) -> ChestAnatomy:
     }
     return ChestAnatomy(
         pose=(uniform(-0.06, 0.06), uniform(0.94, 1.05), uniform(-0.015, 0.015), uniform(-0.015, 0.02)),
-        lungs=lungs,  # type: ignore[arg-type]
+        lungs=lungs,
         heart=heart,
         ribs=_sample_ribs(rng),
         clavicle=(uniform(0.15, 0.19), uniform(0.07, 0.13)),

@@ -56,7 +56,7 @@ def subset_in_name_order(
         Semi-MedRef, low-data lists of MosMedData+: 21, 43, 109 and 327 of 2183 images with seed 42.
     """
     _check_fraction(fraction)
-    shuffled = _shuffled(sorted(items, key=key), seed)  # type: ignore[type-var,arg-type]
+    shuffled = _shuffled(sorted(items, key=key), seed)
     return _prefix(shuffled, math.floor(len(items) * fraction), fraction)
 
 

@@ -80,7 +80,7 @@ def flat_compose(transforms: Iterable[Callable[..., Any] | Sequence[Callable[...
         elif isinstance(part, (list, tuple)):
             flat.extend(flat_compose(part).transforms)
         else:
-            flat.append(part)  # type: ignore[arg-type]
+            flat.append(part)
     return Compose(flat)
 
 

@@ -168,7 +168,7 @@ def _noted_order(note: str, file: Path) -> DisplayOrder:
 def _read_nifti(file: Path) -> _Stored:
     try:
         image = nibabel.load(file)
-        values = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
+        values = np.asanyarray(image.dataobj)
     except (ImageFileError, OSError, EOFError, ValueError, MemoryError) as error:
         raise ValueError(f"{file} must be a readable NIfTI file, got: {error}") from error
     except Exception as error:  # zlib.error and the header errors of nibabel share no base class
@@ -182,9 +182,9 @@ def _read_nifti(file: Path) -> _Stored:
             f"{file} must be at least {MINIMUM_SIDE} x {MINIMUM_SIDE} pixels, got shape {file_shape}"
         )
     header = image.header
-    codes = int(header["sform_code"]), int(header["qform_code"])  # type: ignore[index]
+    codes = int(header["sform_code"]), int(header["qform_code"])
     oriented = max(codes) > 0
-    file_affine = np.asarray(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
+    file_affine = np.asarray(image.affine, dtype=np.float64)
     order = (anatomical_order(file_affine, kept) if oriented else None) or picture_order(len(kept))
     pixels = channels.reshape(channels.shape[0], *(full_shape[axis] for axis in kept))
     affine = order.affine(file_affine, full_shape, kept)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
+from monai.bundle.config_item import ComponentLocator
+from monai.utils.module import instantiate
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted((ROOT / "bundles").glob("*_segmentation"))
@@ -114,9 +116,6 @@ def test_train_and_inference_agree_on_what_they_share(bundle: Path) -> None:
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
 def test_every_component_can_be_found(bundle: Path) -> None:
-    from monai.bundle.config_item import ComponentLocator
-    from monai.utils.module import instantiate
-
     locator = ComponentLocator()
     for path in configs(bundle):
         for text in _targets(read(path)):
@@ -140,6 +139,21 @@ def test_every_overlay_merges_into_every_config(bundle: Path, config: str) -> No
         parser = ConfigParser()
         parser.read_config([bundle / "configs" / config, path])
         assert "network_def" in parser, path.name
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
+def test_rows_of_experiments_ask_nothing_of_a_network_that_it_cannot_do(bundle: Path) -> None:
+    for table in sorted(bundle.glob("configs/experiments/*.json")):
+        for row in read(table)["rows"]:
+            parser = ConfigParser()
+            overlays = [bundle / f"configs/overlays/{name}.json" for name in row["overlays"]]
+            parser.read_config([bundle / "configs/train.json", *overlays])
+            target = parser["network_def"]["_target_"]
+            starts_pretrained = hasattr(instantiate(target, "callable"), "load_pretrained")
+            assert starts_pretrained or not parser["pretrained"], f"{table.name}, {row['name']}"
+            assert (parser["tokenizer"] == "zones") == target.endswith("ZoneUNet"), (
+                f"{table.name}, {row['name']}"
+            )
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)

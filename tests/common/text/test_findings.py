@@ -525,7 +525,7 @@ def test_a_megabyte_is_cut_and_says_so(text: str) -> None:
 
 def test_wrong_arguments() -> None:
     with pytest.raises(TypeError, match="sentence must be a string or None, got float"):
-        read_findings(float("nan"))  # type: ignore[arg-type]
+        read_findings(float("nan"))
     with pytest.raises(ValueError, match="anatomy must be 'auto', 'lung' or 'polyp', got 'brain'"):
         read_findings("left", anatomy="brain")
 
@@ -534,7 +534,7 @@ def test_findings_are_remembered_and_immutable() -> None:
     first = read_findings("lower left lung")
     assert read_findings("lower left lung") is first
     with pytest.raises(AttributeError):
-        first.count = 2  # type: ignore[misc]
+        first.count = 2
 
 
 # --- words -----------------------------------------------------------------------------------------------
@@ -587,6 +587,6 @@ def test_slip_cost() -> None:
 
 def test_words_at_the_same_distance_are_not_told_apart() -> None:
     assert nearest("xpper", ["upper", "lower"], limit=1) is not None
-    assert nearest("reft", ["left", "right"], limit=3).word == "left"  # type: ignore[union-attr]
+    assert nearest("reft", ["left", "right"], limit=3).word == "left"
     assert nearest("ight", ["light", "right"], limit=1) is None
     assert nearest("zzzz", ["left", "right"], limit=1) is None

@@ -157,13 +157,13 @@ def test_translation() -> None:
     with pytest.raises(ValueError, match="source must be 'image' or 'patient', got 'left'"):
         translate_sentence(sentence, source="left")
     with pytest.raises(ValueError, match="target must be 'image' or 'patient', got None"):
-        translate_sentence(sentence, target=None)  # type: ignore[arg-type]
+        translate_sentence(sentence, target=None)
 
 
 def test_nothing_and_wrong_types() -> None:
     assert mirror_sentence(None) == mirror_sentence("") == ""
     with pytest.raises(TypeError, match="sentence must be a string or None, got int"):
-        mirror_sentence(3)  # type: ignore[arg-type]
+        mirror_sentence(3)
 
 
 def test_a_long_text_is_never_half_mirrored() -> None:

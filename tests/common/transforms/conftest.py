@@ -115,7 +115,7 @@ def _dicom(
     name: str, turn: Callable[[np.ndarray], np.ndarray], orientation: list[str] | None, **options: object
 ) -> Callable[[Path, np.ndarray], Path]:
     def write(folder: Path, picture: np.ndarray) -> Path:
-        return write_dicom(folder / name, turn(picture), orientation=orientation, **options)  # type: ignore[arg-type]
+        return write_dicom(folder / name, turn(picture), orientation=orientation, **options)
 
     return write
 
@@ -206,7 +206,7 @@ def phantom_file(format_name: str, phantom: np.ndarray, tmp_path: Path) -> Path:
 def stored_pixels(path: Path) -> np.ndarray:
     """The pixels of a phantom's file on its own grid, by an independent reader, foreground bright."""
     if path.name.endswith((".nii", ".nii.gz")):
-        return np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
+        return np.asarray(nibabel.load(path).dataobj)
     if path.suffix in (".dcm", ".10008"):
         dataset = pydicom.dcmread(path)
         pixels = dataset.pixel_array.astype(float)
