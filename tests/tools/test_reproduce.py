@@ -234,6 +234,23 @@ class TestJobs:
         assert option(evaluate, "model_dir") == option(list(plan.jobs[0].command), "model_dir")
         assert evaluate[1:4] == ["-m", "monai.bundle", "run"]
 
+    def test_evaluations_that_differ_in_the_subset_alone_run_once(self, bundle: Path) -> None:
+        evaluations = [{"name": "all"}, {"name": "some", "subset": "one_sided"}]
+        evaluations.append({"name": "blank", "overrides": {"text_perturbation": "blank"}})
+        table = {**TABLE, "rows": [{"name": "A", "overlays": ["a"], "evaluations": evaluations}]}
+        (bundle / "configs/experiments/networks.json").write_text(json.dumps(table), encoding="utf-8")
+        planner = RowPlanner(
+            table=read_table(bundle, "networks"),
+            overlays=(),
+            dataset_dir=bundle / "data",
+            work=bundle / "work",
+        )
+        plan = planner.plan(planner.table.rows[0], seed=42)
+        everything, some, blank = (job for _, job in plan.evaluations)
+        assert everything == some != blank
+        assert everything.folder.name == "all"
+        assert plan.jobs == (*plan.trainings, everything, blank)
+
     def test_phases_run_in_order_by_their_ids(self, bundle: Path) -> None:
         path = bundle / "configs/experiments/networks.json"
         path.write_text(json.dumps(TABLE | {"run_ids": ["pretrain", "run"]}), encoding="utf-8")

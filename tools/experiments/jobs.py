@@ -65,7 +65,7 @@ class RowPlan:
     @property
     def jobs(self) -> tuple[Job, ...]:
         """All jobs in the order in which they run."""
-        return (*self.trainings, *(job for _, job in self.evaluations))
+        return (*self.trainings, *dict.fromkeys(job for _, job in self.evaluations))
 
 
 @dataclass(frozen=True)
@@ -100,18 +100,20 @@ class RowPlanner:
         home = self.work / slug(row.name) / f"seed{seed}_{trained[:8]}"
         options = self._places(home) | overrides
         title = f"{row.name}, seed {seed}"
+        files = [train, evaluate, *layers]
+        jobs = [
+            self._evaluation(files, options, evaluation, home, trained=trained, title=title)
+            for evaluation in row.evaluations
+        ]
+        # a subset of the cases needs no run of its own
+        shared = {job.fingerprint: job for job in reversed(jobs)}
         return RowPlan(
             row=row,
             seed=seed,
             trainings=self._trainings([train, *layers], options, home, trained=trained, title=title),
             evaluations=tuple(
-                (
-                    evaluation,
-                    self._evaluation(
-                        [train, evaluate, *layers], options, evaluation, home, trained=trained, title=title
-                    ),
-                )
-                for evaluation in row.evaluations
+                (evaluation, shared[job.fingerprint])
+                for evaluation, job in zip(row.evaluations, jobs, strict=True)
             ),
         )
 
