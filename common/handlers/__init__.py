@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .evaluation import EvaluationTable, MicroDiceMetric
+from .maps import SaveGuidanceMaps
 from .training import EpochSeeds, Progress, SaveBestWeights, StopEarly, TrainingState
 from .weights import LoadWeights, StartFromPretrained
 
@@ -13,6 +14,7 @@ __all__ = [
     "MicroDiceMetric",
     "Progress",
     "SaveBestWeights",
+    "SaveGuidanceMaps",
     "StartFromPretrained",
     "StopEarly",
     "TrainingState",

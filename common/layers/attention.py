@@ -110,6 +110,18 @@ class MultiHeadAttention(nn.Module):
             attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return self.output(attended.transpose(1, 2).flatten(2)), weights
 
+    def weights_over_queries(self, query: Tensor, key: Tensor) -> Tensor:
+        """Say from where each key is looked at: the scores of `forward`, with a softmax over the queries.
+
+        Args:
+            query: `(B, T, C)`.
+            key: `(B, S, C)`.
+
+        Returns:
+            `(B, heads, S, T)` weights, without dropout; each row sums to 1.
+        """
+        return attention_weights(self._split(self.key(key)), self._split(self.query(query)))
+
     def _split(self, tokens: Tensor) -> Tensor:
         # (B, T, C) -> (B, heads, T, C / heads)
         return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from monai.networks.blocks.unetr_block import UnetrUpBlock
 from torch import Tensor, nn
 
 from .attention import MultiHeadAttention
 from .positions import sinusoidal_positions
+
+
+class GuideOutput(NamedTuple):
+    """What the text made of the features of one scale, before they are up-sampled.
+
+    Attributes:
+        features: `(B, C, H, W)`, the guided features.
+        image_tokens: `(B, H * W, C)`, the same as tokens, row by row.
+        text_tokens: `(B, out_tokens, C)`, the projected text that the pixels attend to.
+        text_attention: `(B, heads, out_tokens, H, W)`, where each text token is looked at from (sums to 1 over
+            H, W), or None.
+    """
+
+    features: Tensor
+    image_tokens: Tensor
+    text_tokens: Tensor
+    text_attention: Tensor | None
 
 
 class GuideDecoderBlock(nn.Module):
@@ -31,7 +50,8 @@ class GuideDecoderBlock(nn.Module):
         chest X-ray images", 2023, GuideDecoder.
 
     Differences from the paper:
-        Positions are computed for the size at hand, so any image size works.
+        Positions are computed for the size at hand, so any image size works. Its attention runs over the text
+        for each pixel; the same scores with a softmax over the pixels for each text token are ours.
     """
 
     def __init__(
@@ -68,22 +88,34 @@ class GuideDecoderBlock(nn.Module):
         Returns:
             `(B, out, 2H, 2W)`.
         """
+        return self.upsample(self.guide(features, text).features, skip)
+
+    def guide(self, features: Tensor, text: Tensor, *, return_attention: bool = False) -> GuideOutput:
+        """Let the text into the features, at their own resolution.
+
+        Args:
+            features: `(B, C, H, W)`.
+            text: `(B, in_tokens, D)`, zero where it is padding that shall not count.
+            return_attention: also return from where each text token is looked at; changes nothing else.
+        """
         rows, columns = features.shape[2:]
         # (B, C, H, W) -> (B, H * W, C)
-        pixels = features.flatten(2).transpose(1, 2)
-        pixels = self._attend_to_text(self._attend_to_pixels(pixels), self.text_in(self.mix_tokens(text)))
-        return self.upsample(pixels.transpose(1, 2).unflatten(2, (rows, columns)), skip)
+        pixels = self._attend_to_pixels(features.flatten(2).transpose(1, 2))
+        tokens = self.text_in(self.mix_tokens(text))
+        query, key = _add_positions(self.cross_norm_in(pixels)), _add_positions(tokens)
+        attended, _ = self.cross_attention(query, key, tokens)
+        pixels = pixels + self.residual_scale * self.cross_norm_out(attended)
+        attention = None
+        if return_attention:
+            attention = self.cross_attention.weights_over_queries(query, key).unflatten(3, (rows, columns))
+        features = pixels.transpose(1, 2).unflatten(2, (rows, columns))
+        return GuideOutput(features, pixels, tokens, attention)
 
     def _attend_to_pixels(self, pixels: Tensor) -> Tensor:
         normed = self.self_norm_in(pixels)
         located = _add_positions(normed)
         attended, _ = self.self_attention(located, located, normed)
         return pixels + self.self_norm_out(attended)
-
-    def _attend_to_text(self, pixels: Tensor, text: Tensor) -> Tensor:
-        query = _add_positions(self.cross_norm_in(pixels))
-        attended, _ = self.cross_attention(query, _add_positions(text), text)
-        return pixels + self.residual_scale * self.cross_norm_out(attended)
 
 
 def _add_positions(tokens: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .aligned import AlignedNetwork
+from .backbones import build_backbone
 from .convnext import ConvNextEncoder
 from .guide_decoder import GuideDecoder
 from .mmi_unet import MMIUNet
@@ -10,6 +12,7 @@ from .prompt import PromptEncoder
 from .zone_unet import ZoneUNet
 
 __all__ = [
+    "AlignedNetwork",
     "AttentionUNet",
     "ConvNextEncoder",
     "DynUNet",
@@ -21,4 +24,5 @@ __all__ = [
     "UNet",
     "UNetPlusPlus",
     "ZoneUNet",
+    "build_backbone",
 ]

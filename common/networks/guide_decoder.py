@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..layers import GuideDecoderBlock, SegmentationHead, scale_channels
+from ..layers.guide import GuideOutput
 from .checks import check_image
 from .convnext import TINY_DEPTHS, ConvNextEncoder
 from .prompt import PromptEncoder
@@ -32,6 +35,10 @@ class GuideDecoder(nn.Module):
         depths: blocks of each ConvNeXt stage.
         layer_scale: first residual scale of a ConvNeXt that starts at random.
         residual_scale: first value of the learnt scale on what the text adds.
+        return_attention: whether training outputs hold `text_attention`.
+
+    Attributes:
+        token_channels: channels C of `image_tokens` and `text_tokens`.
 
     Reference:
         Zhong et al., "Ariadne's Thread: using text prompts to improve segmentation of infected areas from
@@ -39,7 +46,9 @@ class GuideDecoder(nn.Module):
 
     Differences from the paper:
         Any size that is a multiple of 32. The paper trains a sentence projection that nothing reads; here one
-        more linear layer takes it to the deepest features, where it is added to every pixel.
+        more linear layer takes it to the deepest features, where it is added to every pixel. Its text asks
+        nothing of the image; `text_attention` takes the scores of the pixels' cross-attention and normalises
+        them over the pixels for each text token.
     """
 
     def __init__(
@@ -56,9 +65,11 @@ class GuideDecoder(nn.Module):
         depths: Sequence[int] = TINY_DEPTHS,
         layer_scale: float = 0.1,
         residual_scale: float = 1.421,
+        return_attention: bool = False,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
+        self.return_attention = return_attention
         self.max_tokens = max_tokens
         self.encoder = ConvNextEncoder(
             in_channels, pretrained=pretrained, width=width, depths=depths, layer_scale=layer_scale
@@ -68,6 +79,7 @@ class GuideDecoder(nn.Module):
             text_encoder, channels=text_channels, max_tokens=max_tokens, mask_padding=mask_padding
         )
         channels = self.encoder.channels
+        self.token_channels = channels[-1]
         self.sentence_in = nn.Linear(text_channels, channels[3])
         self.decoder = nn.ModuleList(
             GuideDecoderBlock(
@@ -95,20 +107,68 @@ class GuideDecoder(nn.Module):
             text: `(B, 2, L)` token ids and attention mask with L <= `max_tokens`; None is the empty prompt.
 
         Returns:
-            In evaluation, logits `(B, num_classes, H, W)`; in training, a dict with `logits`.
+            In evaluation, logits `(B, num_classes, H, W)`. In training, a dict with `logits`; `image_tokens`
+            `(B, H * W / 1024, C)`, the pixels of the first block after its cross-attention; `text_tokens`
+            `(B, 24, C)`, the text that they attend to; `text_mask` `(B, 24)`, all True: a convolution over the
+            token axis has mixed all tokens, so that none of its results is padding. With `return_attention` also
+            `text_attention` `(B, heads, 9, H / 8, W / 8)` of the last block, which mixes the text down to 9
+            tokens, and `text_attention_mask` `(B, 9)`, all True for the same reason.
 
         Raises:
             ValueError: if the text has more than `max_tokens` tokens.
         """
+        wanted = self.return_attention and self.training
+        features, guided = self._decode(image, text, return_attention=wanted)
+        logits = self.head(features)
+        if not self.training:
+            return logits
+        first, last = guided[0], guided[-1]
+        outputs = {
+            "logits": logits,
+            "image_tokens": first.image_tokens,
+            "text_tokens": first.text_tokens,
+            "text_mask": _none_is_padding(first.text_tokens),
+        }
+        if last.text_attention is not None:
+            outputs["text_attention"] = last.text_attention
+            outputs["text_attention_mask"] = _none_is_padding(last.text_tokens)
+        return outputs
+
+    def text_attention(self, image: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Show from where in the image the text is looked at: `text_attention` of `forward`, in either mode.
+
+        Neither the mode nor the statistics of the norms change. In training mode the norms use the batch's own
+        statistics, so that the result equals that of `forward` but for dropout, the text encoder's included.
+
+        Args:
+            image: as in `forward`.
+            text: as in `forward`.
+
+        Returns:
+            `(B, heads, 9, H / 8, W / 8)` weights that sum to 1 over the pixels, and the mask `(B, 9)` of their
+            tokens, all True.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        with _without_tracking(self.decoder):
+            last = self._decode(image, text, return_attention=True)[1][-1]
+        return last.text_attention, _none_is_padding(last.text_tokens)
+
+    def _decode(
+        self, image: Tensor, text: Tensor | None, *, return_attention: bool
+    ) -> tuple[Tensor, list[GuideOutput]]:
         check_image(image, self.in_channels)
         tokens, sentence, mask = self.prompt(text, image.shape[0])
         tokens = self._fixed_length(tokens, mask)
         *skips, features = self.encoder(image)
         features = features + self.sentence_in(sentence)[:, :, None, None]
+        guided: list[GuideOutput] = []
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
-            features = block(features, skip, tokens)
-        logits = self.head(features)
-        return {"logits": logits} if self.training else logits
+            wanted = return_attention and block is self.decoder[-1]
+            guided.append(block.guide(features, tokens, return_attention=wanted))
+            features = block.upsample(guided[-1].features, skip)
+        return features, guided
 
     def _fixed_length(self, tokens: Tensor, mask: Tensor) -> Tensor:
         # (B, L, D) -> (B, max_tokens, D)
@@ -121,3 +181,21 @@ class GuideDecoder(nn.Module):
         if self.prompt.mask_padding:
             tokens = tokens * mask[:, :, None].to(tokens.dtype)
         return F.pad(tokens, (0, 0, 0, self.max_tokens - length))
+
+
+def _none_is_padding(tokens: Tensor) -> Tensor:
+    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+@contextmanager
+def _without_tracking(module: nn.Module) -> Iterator[None]:
+    """Let no batch norm take over the statistics of what passes; which statistics it uses stays the same."""
+    norms = [layer for layer in module.modules() if isinstance(layer, (nn.BatchNorm2d, nn.SyncBatchNorm))]
+    tracking = [norm for norm in norms if norm.track_running_stats]
+    try:
+        for norm in tracking:
+            norm.track_running_stats = False
+        yield
+    finally:
+        for norm in tracking:
+            norm.track_running_stats = True

@@ -33,6 +33,9 @@ class MMIUNet(nn.Module):
         layer_scale: first residual scale of a ConvNeXt that starts at random.
         return_attention: whether training outputs hold `text_attention`.
 
+    Attributes:
+        token_channels: channels C of `image_tokens` and `text_tokens`.
+
     Reference:
         Bui et al., "MMI-UNet", QaTa-COV19 and MosMedData+ segmentation with text.
 
@@ -68,6 +71,7 @@ class MMIUNet(nn.Module):
             text_encoder, channels=text_channels, max_tokens=max_tokens, mask_padding=mask_padding
         )
         channels = self.encoder.channels
+        self.token_channels = channels[-1]
         self.bridgers = nn.ModuleList(
             Bridger(
                 count,
@@ -122,6 +126,27 @@ class MMIUNet(nn.Module):
         if bridged[0].text_attention is not None:
             outputs["text_attention"] = bridged[0].text_attention
         return outputs
+
+    def text_attention(self, image: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Show where in the image the text looks: `text_attention` of `forward`, in either mode.
+
+        Only the first stage and its Bridger are computed. In training mode the result equals that of `forward`
+        but for dropout, the text encoder's included.
+
+        Args:
+            image: as in `forward`.
+            text: as in `forward`.
+
+        Returns:
+            `(B, heads, L, H / 8, W / 8)` weights that sum to 1 over the pixels, and the mask `(B, L)`, True
+            where a token is real.
+        """
+        check_image(image, self.in_channels)
+        prompt, _, mask = self.prompt(text, image.shape[0])
+        attention_mask = mask if self.prompt.mask_padding else None
+        features = self.encoder.stage(0, image)
+        output = self.bridgers[0](features, prompt, text_mask=attention_mask, return_attention=True)
+        return output.text_attention, mask
 
     def _decode(self, skips: list[Tensor], context: Tensor) -> Tensor:
         features = skips[-1] + context[:, :, None, None]

@@ -11,15 +11,20 @@ from monai.bundle import ConfigParser, verify_metadata, verify_net_in_out
 from monai.bundle.config_item import ComponentLocator
 from monai.utils.module import instantiate
 
+from common.networks import ZoneUNet
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted((ROOT / "bundles").glob("*_segmentation"))
 BUDGETS = {"train.json": 150, "inference.json": 80, "evaluate.json": 40}
 SHARED_KEYS = ("network_def", "preprocessing", "image_size", "max_tokens", "laterality", "tokenizer", "width")
+SWITCHES = ("backbone",)
 ALLOWED_EXPRESSIONS = [
     r"@[\w#]+ \+ '[/\w.]*'",  # paths
     r"torch\.device\(.*\)",
     r"@network_def\.to\(@device\)",
-    r"@network\.parameters\(\)",
+    r"@(training_)?network\.parameters\(\)",
+    r"@aligned_network\.to\(@device\)",
+    r"@dsot != 'off'",
     r"@[\w#]+\.run\(\)",
     r"type\(@network_def\)\.__name__",
     r"@max_epochs \* len\(@train#dataloader\)",
@@ -110,7 +115,7 @@ def test_expressions_are_short_and_of_the_allowed_kinds(bundle: Path) -> None:
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
 def test_train_and_inference_agree_on_what_they_share(bundle: Path) -> None:
     train, inference = read(bundle / "configs/train.json"), read(bundle / "configs/inference.json")
-    for key in SHARED_KEYS:
+    for key in [*SHARED_KEYS, *(switch for switch in SWITCHES if switch in train)]:
         assert train[key] == inference[key], key
 
 
@@ -146,14 +151,16 @@ def test_rows_of_experiments_ask_nothing_of_a_network_that_it_cannot_do(bundle: 
     for table in sorted(bundle.glob("configs/experiments/*.json")):
         for row in read(table)["rows"]:
             parser = ConfigParser()
-            overlays = [bundle / f"configs/overlays/{name}.json" for name in row["overlays"]]
+            overlays = [bundle / f"configs/overlays/{name}.json" for name in row.get("overlays", [])]
             parser.read_config([bundle / "configs/train.json", *overlays])
-            target = parser["network_def"]["_target_"]
-            starts_pretrained = hasattr(instantiate(target, "callable"), "load_pretrained")
-            assert starts_pretrained or not parser["pretrained"], f"{table.name}, {row['name']}"
-            assert (parser["tokenizer"] == "zones") == target.endswith("ZoneUNet"), (
-                f"{table.name}, {row['name']}"
-            )
+            parser.update({"bundle_root": str(bundle), **row.get("overrides", {})})
+            where = f"{table.name}, {row['name']}"
+            reads_zones = parser["tokenizer"] == "zones"
+            pretrained = parser["pretrained"]
+            parser.update({"tokenizer": "zones" if reads_zones else "embedded", "width": 0.125})
+            network = parser.get_parsed_content("network_def")
+            assert hasattr(network, "load_pretrained") or not pretrained, where
+            assert reads_zones == isinstance(network, ZoneUNet), where
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)

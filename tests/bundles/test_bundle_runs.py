@@ -166,8 +166,8 @@ def test_the_runner_works_from_another_folder(phantoms: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_equals_uninterrupted(phantoms: Path, tmp_path: Path) -> None:
-    bundle = ROOT / "bundles" / "baseline_segmentation"
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
+def test_killed_and_resumed_equals_uninterrupted(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     overrides = QUICK | {"dataset_dir": phantoms, "max_epochs": 4, "batch_size": 2, "mirror": 0.5}
     straight = command(
         bundle, ["train"], **overrides, model_dir=tmp_path / "a", output_dir=tmp_path / "out_a"
@@ -197,6 +197,33 @@ def test_killed_and_resumed_equals_uninterrupted(phantoms: Path, tmp_path: Path)
             assert torch.equal(a[key], b[key]), key
 
 
+def run_in(processes: int, bundle: Path, names: list[str], overlays: list[str], overrides: dict) -> None:
+    """Run a bundle in one process, or in several with the overlay for them."""
+    prefix, multi = [sys.executable], []
+    if processes > 1:
+        prefix += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        multi = [f"multi_gpu_{names[-1]}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    parts = [*prefix, *command(bundle, [*names, *multi, *overlays], **overrides)]
+    subprocess.run(parts, check=True, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
+def test_two_processes_train_weights_that_one_process_evaluates_alike(
+    bundle: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    overrides = QUICK | {"dataset_dir": phantoms, "batch_size": 2, "model_dir": tmp_path / "models"}
+    run_in(2, bundle, ["train"], [], overrides | {"output_dir": tmp_path / "out"})
+    summaries = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        run_in(processes, bundle, ["train", "evaluate"], [], overrides | {"output_dir": folder})
+        summaries.append(json.loads((folder / "summary.json").read_text(encoding="utf-8"))["metrics"])
+    for name, value in summaries[0].items():
+        assert summaries[1][name] == pytest.approx(value, abs=1e-6) or value is None, name
+
+
 @pytest.mark.slow
 def test_two_processes_train_and_evaluate_like_one(phantoms: Path, tmp_path: Path) -> None:
     bundle = ROOT / "bundles" / "baseline_segmentation"
@@ -205,23 +232,8 @@ def test_two_processes_train_and_evaluate_like_one(phantoms: Path, tmp_path: Pat
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         own = overrides | {"batch_size": 4 // processes, "model_dir": folder, "output_dir": folder / "out"}
-        prefix = [sys.executable]
-        multi = []
-        if processes > 1:
-            prefix = [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                f"--nproc_per_node={processes}",
-            ]
-            multi = ["multi_gpu_train"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        train = [*prefix, *command(bundle, ["train", *multi, "overlays/unet"], **own)]
-        subprocess.run(train, check=True, env=environment)
-        multi = ["multi_gpu_evaluate"] if multi else []
-        evaluate = [*prefix, *command(bundle, ["train", "evaluate", *multi, "overlays/unet"], **own)]
-        subprocess.run(evaluate, check=True, env=environment)
+        run_in(processes, bundle, ["train"], ["overlays/unet"], own)
+        run_in(processes, bundle, ["train", "evaluate"], ["overlays/unet"], own)
         summary = json.loads((folder / "out" / "summary.json").read_text(encoding="utf-8"))
         results.append(summary)
     assert results[0]["count"] == results[1]["count"] == 4

@@ -11,6 +11,7 @@ from transformers import BertConfig, BertModel
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "bundles" / "baseline_segmentation" / "configs"
+SSA = ROOT / "bundles" / "ssa_segmentation" / "configs"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "left", "right", "lung", "lower"]
 
 
@@ -24,7 +25,10 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("overlay", "millions"), [("mmi_unet", 56.17), ("guide_decoder", 43.95)])
+NETWORKS = [("mmi_unet", 56.17), ("guide_decoder", 43.95)]
+
+
+@pytest.mark.parametrize(("overlay", "millions"), NETWORKS)
 def test_trainable_parameters_without_text_encoder(encoder: Path, overlay: str, millions: float) -> None:
     parser = ConfigParser()
     names = ["train", f"overlays/{overlay}", "overlays/paper"]
@@ -36,6 +40,27 @@ def test_trainable_parameters_without_text_encoder(encoder: Path, overlay: str, 
     assert not any("text_encoder" in name for name in network.state_dict())
     assert parser["loss"] == "dice_only"
     assert parser["image_size"] == 224
+
+
+@pytest.mark.parametrize(("backbone", "millions"), NETWORKS)
+def test_ssa_has_its_base_networks_parameters(encoder: Path, backbone: str, millions: float) -> None:
+    parser = ConfigParser()
+    parser.read_config([SSA / f"{name}.json" for name in ("train", "overlays/qata_cov19", "overlays/paper")])
+    parser.update({"bundle_root": str(SSA.parent), "tokenizer": str(encoder), "backbone": backbone})
+    network = parser.get_parsed_content("network")
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    assert trainable / 1e6 == pytest.approx(millions, rel=0.005)
+    trained = parser.get_parsed_content("training_network")
+    extra = sum(p.numel() for p in trained.parameters() if p.requires_grad) - trainable
+    assert extra / 1e6 == pytest.approx(0.4, rel=0.01)
+    chosen = {key: parser[key] for key in ("image_size", "batch_size", "max_epochs", "mirror", "loss")}
+    assert chosen == {
+        "image_size": 224,
+        "batch_size": 32,
+        "max_epochs": 100,
+        "mirror": 0.0,
+        "loss": "dice_bce",
+    }
 
 
 def test_every_parameter_learns_at_the_papers_size(encoder: Path) -> None:

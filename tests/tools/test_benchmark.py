@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -110,3 +111,47 @@ def test_sentences_are_distinct_and_seeded():
 def test_sentence_cache_is_faster():
     (row,) = run_benchmark("step")
     assert row["ratio"] >= 1.3
+
+
+def test_transport_rows_hold_times_and_marginal_errors():
+    from tools.benchmarks.transport import transport_benchmarks
+
+    threads = torch.get_num_threads()
+    rows = transport_benchmarks(repeats=1, batch_size=3, image_tokens=9, text_tokens=5)
+    assert torch.get_num_threads() == threads
+    for word in ("loop", "batch"):
+        assert sum(f"transport_{word}_" in row["name"] for row in rows) >= 2
+    for row in rows:
+        assert set(COLUMNS) <= set(row)
+        assert row["sizes"] == {"batch": 3, "image_tokens": 9, "text_tokens": 5, "repeats": 1}
+        assert 0 <= row["marginal_error"] <= row["reference_marginal_error"] + 1e-6
+
+
+def test_larger_marginal_error_than_the_reference_is_refused(monkeypatch):
+    from tools.benchmarks import transport
+
+    uniform = torch.full((2, 4, 3), 1 / 12)
+    assert transport.marginal_error(uniform) < 1e-6
+    lopsided = uniform.clone()
+    lopsided[1, 0, 0] += 0.1
+    assert transport.marginal_error(lopsided) == pytest.approx(0.2)
+    for wrong in (2 * uniform, uniform * float("nan")):
+        monkeypatch.setattr(transport, "sinkhorn_plan", lambda *_, wrong=wrong, **__: wrong)
+        with pytest.raises(
+            ArithmeticError, match="transport_loop_independent_cpu: the marginal error must not"
+        ):
+            transport.transport_benchmarks(repeats=1, batch_size=2, image_tokens=4, text_tokens=3)
+
+
+def test_missing_pot_is_named(monkeypatch):
+    from tools.benchmarks.transport import transport_benchmarks
+
+    monkeypatch.setitem(sys.modules, "ot", None)
+    with pytest.raises(ModuleNotFoundError, match="transport benchmark must have POT"):
+        transport_benchmarks(repeats=1)
+
+
+@pytest.mark.slow
+def test_plans_of_a_batch_are_faster_than_those_of_pot():
+    for row in run_benchmark("transport"):
+        assert row["ratio"] >= (15 if "loop" in row["name"] else 2), row

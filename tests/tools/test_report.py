@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
+import io
 import json
 import re
 from collections.abc import Callable
@@ -12,16 +15,20 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from common.data.phantom_chest import phantom_case
+from common.handlers.maps import write_map
 from common.metrics import case_metrics, summarise
 from common.metrics.cases import CASE_COLUMNS
+from common.transforms.saving import safe_name
 from tools.report import app, write_report
 from tools.reporting.cards import pick_cases
 from tools.reporting.charts import dice_histogram
 from tools.reporting.evaluation import Case, load_evaluation, load_evaluations
+from tools.reporting.guidance import case_maps, heat_scale, heat_uri, strongest_words
 from tools.reporting.pictures import outline_path, png_uri
 from tools.reporting.sentence import occupied, read_sentence, zone_map
 from tools.reporting.wording import base_name, difference, facts, number, without_folders
@@ -100,6 +107,19 @@ def write_evaluation(
     return folder
 
 
+def write_maps(folder: Path, name: str, *, side: int = 32) -> None:
+    """Attention on the right, a prior above, and their product."""
+    ramp = torch.linspace(0, 1, side)
+    maps = {"attention": ramp.expand(side, side), "prior": 1 - ramp[:, None].expand(side, side)}
+    maps["guide"] = maps["attention"] * maps["prior"]
+    for kind, values in maps.items():
+        write_map(values, folder / "maps" / f"{safe_name(name)}.{kind}.png")
+
+
+def decode(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
 @pytest.fixture
 def evaluation(tmp_path: Path) -> Path:
     return write_evaluation(tmp_path / "evaluation")
@@ -121,9 +141,6 @@ def test_the_page_needs_nothing_but_itself(evaluation: Path) -> None:
 
 
 def test_the_policy_admits_the_script_that_is_in_the_page(evaluation: Path) -> None:
-    import base64
-    import hashlib
-
     text = write_report(evaluation).read_text()
     script = text.split("<script>")[1].split("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -290,6 +307,116 @@ def test_volumes_show_the_slice_with_most_of_the_mask(tmp_path: Path) -> None:
     assert page.all("svg", viewbox="0 0 20 30")
 
 
+def test_maps_of_the_method_are_drawn_beside_the_prediction(evaluation: Path) -> None:
+    write_maps(evaluation, "case_1")
+    path = write_report(evaluation)
+    page = Page(path)
+    heats = [
+        attrs for attrs in page.all("svg") if str(attrs.get("aria-label")).startswith("Heat map of case_1")
+    ]
+    assert [str(attrs["aria-label"]).split(", ", 1)[1] for attrs in heats] == [
+        "text attention: strongest in the upper right, middle right and lower right of the picture",
+        "prior from the sentence: strongest in the upper left, upper centre and upper right of the picture",
+        "guide = attention × prior: strongest in the upper right of the picture",
+    ]
+    assert all(attrs["viewbox"] == "0 0 64 64" for attrs in heats)
+    assert len(page.all("path", class_="truth")) == 3 + 3
+    assert len(page.all("path", class_="prediction")) == 2
+    (number_,) = (k for k, a in enumerate(page.all("article"), 1) if str(a["data-find"]).startswith("case_1"))
+    assert len(page.all("use", href=f"#case-{number_}-image")) == 3
+    for words in ("Heat maps of the method, for 1 of the 4 pictured cases", "where the sentence points"):
+        assert words in page.text
+    assert all(str(attrs["href"]).startswith("data:image/png;base64,") for attrs in page.all("image"))
+    assert not re.search(r"https?://|@import|url\(", path.read_text(encoding="utf-8"))
+
+
+def test_without_maps_the_page_says_nothing_of_them(evaluation: Path) -> None:
+    before = write_report(evaluation).read_bytes()
+    body = before.partition(b"</style>")[2]
+    assert b"heat" not in body.lower()
+    assert b"attention" not in body.lower()
+    (evaluation / "maps").mkdir()
+    write_maps(evaluation, "of another evaluation")
+    assert write_report(evaluation).read_bytes() == before
+
+
+def test_maps_are_found_for_every_kind_of_id(tmp_path: Path) -> None:
+    ids = ["Köln/Fall 1", "../../secret", "x" * 220, "y/" * 300]
+
+    def rename(rows: list[dict]) -> None:
+        for row, name in zip(rows, ids, strict=True):
+            row["id"] = name
+
+    folder = write_evaluation(tmp_path / "evaluation", change=rename)
+    for name in ids[:3]:
+        write_maps(folder, name)
+    page = Page(write_report(folder))
+    labels = [str(attrs.get("aria-label")) for attrs in page.all("svg")]
+    for name in ids[:3]:
+        assert sum(label.startswith(f"Heat map of {name}, ") for label in labels) == 3
+    assert sum(label.startswith("Heat map") for label in labels) == 9
+    assert case_maps(folder, "...", size=64) == ()
+
+
+def test_a_map_that_shows_nothing_is_said_on_the_card(evaluation: Path) -> None:
+    write_maps(evaluation, "case_0")
+    (evaluation / "maps/case_0.attention.png").write_bytes(b"no picture")
+    (evaluation / "maps/case_0.prior.png").unlink()
+    write_map(torch.zeros(8, 8), evaluation / "maps/case_0.guide.png")
+    write_maps(evaluation, "case_1")
+    broken = evaluation / "maps/case_1.guide.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    Image.fromarray(np.full((8, 8), 3000, np.uint16)).save(evaluation / "maps/case_1.prior.png")
+    words = Page(write_report(evaluation)).text
+    assert words.count("This map cannot be read.") == 2
+    assert words.count("This map was not written.") == 1
+    assert words.count("This map is 0 everywhere.") == 1
+    assert words.count("This map must be an 8-bit grey picture.") == 1
+    assert str(evaluation) not in words
+
+
+def test_volumes_and_other_evaluations_show_no_maps(tmp_path: Path) -> None:
+    folders = [write_evaluation(tmp_path / name) for name in ("a", "b")]
+    write_maps(folders[1], "case_0")
+    assert "Heat map" not in Page(write_report(folders)).text
+    write_maps(folders[0], "case_0")
+    volume = np.zeros((20, 30, 6), np.float32)
+    volume[4:9, 5:15, 3] = 1
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1, -1, 1, 1])), folders[0] / "volume.nii.gz")
+    rows = list(csv.DictReader((folders[0] / "cases.csv").read_text(encoding="utf-8").splitlines()))
+    rows[0] |= {"image": "volume.nii.gz", "label": "volume.nii.gz", "prediction": "volume.nii.gz"}
+    with (folders[0] / "cases.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, CASE_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    page = Page(write_report(folders[0]))
+    assert "slice 3" in page.text
+    assert "Heat map" not in page.text
+
+
+def test_heat_is_more_opaque_where_the_map_is_higher() -> None:
+    values = np.repeat(np.linspace(0, 255, 100, dtype=np.float32)[None], 50, axis=0)
+    picture = decode(heat_uri(values, size=40))
+    assert (picture.mode, picture.size) == ("P", (40, 20))
+    rgba = np.asarray(picture.convert("RGBA")).astype(int)[10]
+    assert (np.diff(rgba[:, 3]) >= 0).all()
+    assert rgba[0, 3] < 40
+    assert rgba[-1, 3] == pytest.approx(0.8 * 255, abs=2)
+    assert (np.diff(rgba[:, :3].sum(1)) >= 0).all()
+    assert decode(heat_uri(values, size=400)).size == (100, 50)
+    scale = heat_scale(3)
+    assert (len(scale), scale[0], scale[-1]) == (3, "rgb(0 0 4 / 0.00)", "rgb(252 253 191 / 0.80)")
+
+
+def test_the_strongest_places_are_named() -> None:
+    values = np.zeros((9, 9))
+    values[8, 0] = 100
+    assert strongest_words(values) == "strongest in the lower left of the picture"
+    values[4, 4] = 95
+    assert strongest_words(values) == "strongest in the middle and lower left of the picture"
+    assert strongest_words(np.ones((9, 9))) == "about as strong in many places"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -359,12 +486,6 @@ def test_an_outline_follows_the_borders_of_pixels() -> None:
 
 
 def test_pictures_are_downsized_keep_their_shape_and_colours() -> None:
-    import base64
-    import io
-
-    def decode(uri: str) -> Image.Image:
-        return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-
     gray = np.linspace(-1000, 3000, 200 * 100, dtype=np.float32).reshape(1, 200, 100)
     small = decode(png_uri(gray, size=50))
     assert (small.size, small.mode) == ((25, 50), "L")

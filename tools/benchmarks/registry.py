@@ -10,6 +10,7 @@ BENCHMARKS: dict[str, str] = {
     "text": "tools.benchmarks.text:text_benchmarks",
     "step": "tools.benchmarks.step:step_benchmarks",
     "metrics": "tools.benchmarks.metrics:metrics_benchmarks",
+    "transport": "tools.benchmarks.transport:transport_benchmarks",
 }
 """Name to "module:function"; the function takes nothing and returns rows."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .evaluation import Case, Evaluation
+from .guidance import Heat, case_maps
 from .pictures import Picture, case_picture
 from .sentence import Reading, occupied, read_sentence, zone_map
 from .wording import number, without_folders
@@ -25,7 +26,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Card:
-    """All that is shown of one case. `maps` holds (title, rows of cells) of the zones."""
+    """All that is shown of one case.
+
+    `maps` holds (title, rows of cells) of the zones, `heats` the maps of the method.
+    """
 
     case: Case
     anchor: str
@@ -36,6 +40,7 @@ class Card:
     trouble: str = ""
     maps: tuple[tuple[str, list[list[bool]]], ...] = ()
     others: tuple[Panel, ...] = field(default=())
+    heats: tuple[Heat, ...] = ()
 
 
 def pick_cases(cases: Sequence[Case], *, order: str, limit: int) -> list[Case]:
@@ -87,7 +92,9 @@ def make_card(case: Case, number_: int, evaluations: Sequence[Evaluation], *, si
         )
     maps = _maps(reading, picture, evaluations[0].laterality)
     others = tuple(_panel(case, picture, other, size) for other in evaluations[1:])
-    return Card(case, card.anchor, card.dice, card.scores, reading, picture, "", maps, others)
+    flat = picture.slice is None
+    heats = case_maps(evaluations[0].folder, case.id, size=size) if flat else ()
+    return Card(case, card.anchor, card.dice, card.scores, reading, picture, "", maps, others, heats)
 
 
 def _without_paths(case: Case, message: str) -> str:

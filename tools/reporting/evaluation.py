@@ -74,12 +74,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation: its folder's name for the reader, the summary, and the cases in the order of the file."""
+    """One evaluation: its name for the reader, its summary, its cases in the order of the file, its folder."""
 
     name: str
     summary: Mapping[str, Any]
     cases: tuple[Case, ...]
     failures: tuple[Mapping[str, str], ...]
+    folder: Path
 
     @property
     def metrics(self) -> Mapping[str, Any]:
@@ -143,7 +144,7 @@ def load_evaluation(folder: str | Path) -> Evaluation:
     rows = _read_csv(_required(folder / CASES))
     failures = _read_csv(folder / FAILURES) if (folder / FAILURES).is_file() else []
     cases = _read_cases(folder, rows)
-    return Evaluation(folder.resolve().name, summary, cases, tuple(failures))
+    return Evaluation(folder.resolve().name, summary, cases, tuple(failures), folder)
 
 
 def _required(path: Path) -> Path:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from .cards import Card
 from .charts import Histogram, bin_counts, dice_histogram
 from .evaluation import Case, Evaluation
+from .guidance import KINDS, heat_scale
 from .sentence import LONGEST_TEXT, read_sentence
 from .wording import (
     COLUMNS,
@@ -76,11 +77,18 @@ def render_page(evaluations: Sequence[Evaluation], cards: Sequence[Card], *, tit
         others=[evaluation.name for evaluation in evaluations[1:]],
         rows=_rows(evaluations, cards),
         cards=cards,
+        heat=_heat(cards),
         definitions=_definitions(evaluations),
         failure_reason=failure_reason,
         order=order,
         missing=MISSING,
     )
+
+
+def _heat(cards: Sequence[Card]) -> dict[str, Any] | None:
+    """What to say of the method's maps; None when no pictured case has any."""
+    count = sum(bool(card.heats) for card in cards)
+    return {"count": count, "kinds": KINDS, "scale": ", ".join(heat_scale())} if count else None
 
 
 def _tiles(metrics: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -87,6 +87,20 @@ def test_attention_dropout_acts_in_training_only() -> None:
     assert_close(attention(tokens, tokens, tokens)[0], attention(tokens, tokens, tokens)[0])
 
 
+def test_weights_over_queries_are_the_same_scores_normalised_the_other_way() -> None:
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(16, 4, dropout=0.5).double()
+    query, key = torch.randn(2, 3, 16).double(), torch.randn(2, 5, 16).double()
+    turned = attention.weights_over_queries(query, key)
+    assert turned.shape == (2, 4, 5, 3)
+    assert_close(turned.sum(dim=-1), torch.ones(2, 4, 5).double())
+    # log w and log w' are the scores but for one constant per query, or per key
+    _, weights = attention(query, key, key, return_weights=True)
+    difference = weights.log() - turned.transpose(2, 3).log()
+    difference = difference - difference[:, :, :1]
+    assert_close(difference, difference[:, :, :, :1].expand_as(difference))
+
+
 def test_channels_must_divide_among_heads() -> None:
     with pytest.raises(ValueError, match="channels must be a multiple of heads, got 10 channels and 4 heads"):
         MultiHeadAttention(10, 4)

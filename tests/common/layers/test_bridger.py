@@ -84,3 +84,22 @@ def test_image_and_text_change_each_other() -> None:
     from_image = torch.autograd.grad(output.text.square().sum(), image)[0]
     assert from_text.abs().sum() > 0
     assert from_image.abs().sum() > 0
+
+
+@pytest.mark.parametrize("mask", [None, MASK])
+def test_attention_changes_nothing_else_in_training(mask: torch.Tensor | None) -> None:
+    torch.manual_seed(0)
+    layer = Bridger(16, 24, heads=4, ffn_channels=8, dropout=0.0).train()
+    image, text = torch.randn(2, 16, 6, 6), torch.randn(2, 4, 24)
+    plain = layer(image, text, text_mask=mask)
+    looking = layer(image, text, text_mask=mask, return_attention=True)
+    for one, other in zip(plain[:4], looking[:4], strict=True):
+        assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_that_is_returned_has_no_dropout() -> None:
+    torch.manual_seed(0)
+    layer = Bridger(16, 24, heads=4, ffn_channels=8, dropout=0.5).train()
+    output = layer(torch.randn(2, 16, 6, 6), torch.randn(2, 4, 24), return_attention=True)
+    assert (output.text_attention > 0).all()
+    assert_close(output.text_attention.sum(dim=(3, 4)), torch.ones(2, 4, 4))

@@ -1,0 +1,92 @@
+"""Contrastive loss between one vector per image and one per text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def symmetric_info_nce(
+    image: Tensor,
+    text: Tensor,
+    *,
+    temperature: float = 0.07,
+    groups: Sequence[Hashable] | Tensor | None = None,
+) -> Tensor:
+    r"""Cross-entropy of finding each image's text among the batch, and each text's image.
+
+    With the cosine similarities :math:`s_{ij} = \cos(\text{image}_i, \text{text}_j) / \tau` and the targets
+    :math:`p_{ij}`,
+
+    .. math::
+        -\frac{1}{2B} \sum_{ij} p_{ij} \left(
+        \log\frac{e^{s_{ij}}}{\sum_k e^{s_{ik}}} + \log\frac{e^{s_{ij}}}{\sum_k e^{s_{kj}}} \right)
+
+    Without groups, :math:`p` is the identity: every other text of the batch is a negative, one with the same words
+    too. With groups, all pairs of a group are positives: :math:`p_{ij}` is uniform over the members of item
+    `i`'s group and 0 elsewhere, and the loss then cannot fall below the mean, over the items, of the logarithm of
+    their group's size. Negatives come from this batch alone, also where several processes train; a batch of one
+    item costs 0.
+
+    Args:
+        image: `(B, D)` of any norm; it is normalised here.
+        text: `(B, D)`, likewise; row `i` belongs to row `i` of `image`.
+        temperature: :math:`\tau` > 0.
+        groups: for each item something hashable, as its sentence, or an integer in a tensor `(B,)`; equal entries
+            are one group.
+
+    Returns:
+        A scalar tensor, >= 0, in float32 (float64 stays float64), also under autocast.
+
+    Raises:
+        ValueError: if the shapes differ, there is not one group for each item, or the temperature is not positive.
+
+    Reference:
+        van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018, equation 4 (InfoNCE);
+        Radford et al., CLIP, ICML 2021, figure 3 (the symmetric form). SSA, section II-A, the global term.
+
+    Differences from the paper:
+        SSA does not name a temperature: 0.07 is what CLIP starts from, and here it is not learned. Groups are
+        ours.
+    """
+    if image.ndim != 2 or image.shape != text.shape or 0 in image.shape:
+        raise ValueError(
+            "image and text must have the same shape (B, D), neither of them 0, got "
+            f"{tuple(image.shape)} and {tuple(text.shape)}; average tokens and project to one width first."
+        )
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be positive and finite, got {temperature}.")
+    image = _floating(image)
+    text = _floating(text).to(image.dtype)
+    targets = _targets(len(image), groups, image)
+    with torch.autocast(device_type=image.device.type, enabled=False):
+        scores = F.normalize(image, dim=1) @ F.normalize(text, dim=1).T / temperature
+        return (F.cross_entropy(scores, targets) + F.cross_entropy(scores.T, targets)) / 2
+
+
+def _targets(size: int, groups: Sequence[Hashable] | Tensor | None, like: Tensor) -> Tensor:
+    """Share of each other item as the positive of an item: a symmetric matrix `(B, B)` whose rows add up to 1."""
+    if groups is None:
+        return torch.eye(size, dtype=like.dtype, device=like.device)
+    if isinstance(groups, Tensor):
+        given, numbers = tuple(groups.shape), groups.to(like.device)
+    else:
+        # equal entries get the number of the first of them
+        known: dict[Hashable, int] = {}
+        given = (len(groups),)
+        numbers = torch.tensor([known.setdefault(group, len(known)) for group in groups], device=like.device)
+    if given != (size,):
+        raise ValueError(f"groups must hold one entry for each of the {size} items, got the shape {given}.")
+    same = (numbers[:, None] == numbers[None, :]).to(like.dtype)
+    return same / same.sum(dim=1, keepdim=True)
+
+
+def _floating(tensor: Tensor) -> Tensor:
+    """Drop the metadata, and make it float32 unless it is float64."""
+    tensor = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
