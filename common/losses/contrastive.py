@@ -6,9 +6,10 @@ import math
 from collections.abc import Hashable, Sequence
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 from torch.nn import functional as F
+
+from .precision import at_least_float32
 
 
 def symmetric_info_nce(
@@ -61,8 +62,8 @@ def symmetric_info_nce(
         )
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be positive and finite, got {temperature}.")
-    image = _floating(image)
-    text = _floating(text).to(image.dtype)
+    image = at_least_float32(image)
+    text = at_least_float32(text).to(image.dtype)
     targets = _targets(len(image), groups, image)
     with torch.autocast(device_type=image.device.type, enabled=False):
         scores = F.normalize(image, dim=1) @ F.normalize(text, dim=1).T / temperature
@@ -84,9 +85,3 @@ def _targets(size: int, groups: Sequence[Hashable] | Tensor | None, like: Tensor
         raise ValueError(f"groups must hold one entry for each of the {size} items, got the shape {given}.")
     same = (numbers[:, None] == numbers[None, :]).to(like.dtype)
     return same / same.sum(dim=1, keepdim=True)
-
-
-def _floating(tensor: Tensor) -> Tensor:
-    """Drop the metadata, and make it float32 unless it is float64."""
-    tensor = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

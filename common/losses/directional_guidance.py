@@ -20,7 +20,7 @@ class GuidanceMaps(NamedTuple):
     """The three maps of a batch, each `(B, 1, H, W)` in float32, values in [0, 1].
 
     Attributes:
-        attention: where the text looks, from 0 (least) to 1 (most) in every image.
+        attention: where the text looks, in units of the most in every image.
         prior: the Gaussians of the named zones, 0 outside the box.
         guide: `attention * prior`.
     """
@@ -31,15 +31,16 @@ class GuidanceMaps(NamedTuple):
 
 
 def normalised_attention(attention: Tensor, text_mask: Tensor, size: Sequence[int]) -> Tensor:
-    """Average the attention of the text over heads and real tokens and stretch it to [0, 1] in every image.
+    """Average the attention of the text over heads and real tokens, in units of the highest value of each image.
 
     Args:
         attention: `(B, heads, L, h, w)`, the weight of each pixel for each token, >= 0.
         text_mask: `(B, L)` bool, True where a token is real; a row without one averages all.
-        size: rows H and columns W of the result; the map is resized bilinearly before it is stretched.
+        size: rows H and columns W of the result; the map is resized bilinearly.
 
     Returns:
-        `(B, 1, H, W)` in float32; 1 everywhere where the attention is the same everywhere.
+        `(B, 1, H, W)` in float32, values in [0, 1], the highest of each image 1. Attention that is almost the same
+        everywhere stays almost 1 everywhere: differences of no weight are not stretched to a pattern.
 
     Raises:
         ValueError: if the shapes do not fit together.
@@ -54,10 +55,7 @@ def normalised_attention(attention: Tensor, text_mask: Tensor, size: Sequence[in
     # (B, L, h, w) -> (B, 1, h, w)
     mean = torch.einsum("bl,blhw->bhw", weights / weights.sum(dim=1, keepdim=True), heads_mean)[:, None]
     mean = F.interpolate(mean, size=tuple(size), mode="bilinear", align_corners=False)
-    low, high = mean.amin(dim=(2, 3), keepdim=True), mean.amax(dim=(2, 3), keepdim=True)
-    spread = high - low
-    flat = spread <= 1e-6 * high
-    return torch.where(flat, 1.0, (mean - low) / torch.where(flat, 1.0, spread))
+    return mean / mean.amax(dim=(2, 3), keepdim=True).clamp_min(torch.finfo(mean.dtype).tiny)
 
 
 def attention_boxes(attention: Tensor, *, threshold: float = 0.5, minimum_area: float = 0.01) -> Tensor:

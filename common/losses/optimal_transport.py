@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 from torch.nn import functional as F
 
+from .precision import at_least_float32
 from .sinkhorn import Schedule, balanced_plan
 
 MARGINALS = ("balanced", "semi_relaxed")
@@ -38,8 +38,8 @@ def cosine_cost(image: Tensor, text: Tensor) -> Tensor:
             "image and text must have shapes (B, N, C) and (B, L, C) with the same B and C, got "
             f"{tuple(image.shape)} and {tuple(text.shape)}; project both to one width."
         )
-    image = _floating(image)
-    text = _floating(text).to(image.dtype)
+    image = at_least_float32(image)
+    text = at_least_float32(text).to(image.dtype)
     with torch.autocast(device_type=image.device.type, enabled=False):
         return 1 - F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).mT
 
@@ -174,7 +174,7 @@ def sinkhorn_plan(
     _check_settings(entropy, max_iterations, tolerance, check_every, marginals)
     if marginals == "semi_relaxed":
         return semi_relaxed_plan(cost, row_mask=row_mask, column_mask=column_mask, entropy=entropy)
-    cost = _floating(cost)
+    cost = at_least_float32(cost)
     rows, columns = _valid_sides(cost, row_mask, column_mask)
     padded = None
     if row_mask is not None or column_mask is not None:
@@ -218,7 +218,7 @@ def semi_relaxed_plan(
         ValueError: if shapes do not fit, a mask is not bool, or the entropy is not positive.
     """
     _check_entropy(entropy)
-    cost = _floating(cost)
+    cost = at_least_float32(cost)
     row_mask, column_mask = _valid_sides(cost, row_mask, column_mask)
     valid = row_mask[:, :, None] & column_mask[:, None, :]
     with torch.autocast(device_type=cost.device.type, enabled=False):
@@ -226,12 +226,6 @@ def semi_relaxed_plan(
         count = row_mask.sum(dim=1).clamp(min=1)[:, None, None]
         # a padded row is all -inf, and its softmax not a number
         return (shares / count).masked_fill(~valid, 0)
-
-
-def _floating(tensor: Tensor) -> Tensor:
-    """Drop the metadata, and make it float32 unless it is float64."""
-    tensor = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _zero_padded(tokens: Tensor, mask: Tensor | None) -> Tensor:

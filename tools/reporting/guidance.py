@@ -35,7 +35,8 @@ KINDS = (
     MapKind(
         "attention",
         "text attention",
-        "where in the image the words look, from 0 (least in this image) to 1 (most).",
+        "where in the image the words look, in units of the most in this image: the same everywhere when they do not "
+        "choose.",
     ),
     MapKind(
         "prior",
