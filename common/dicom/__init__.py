@@ -1,7 +1,39 @@
-"""DICOM files: reading their pixels as a viewer shows them."""
+"""DICOM files: pixels as a viewer shows them, sentences and their left and right, and writing masks and reports."""
 
 from __future__ import annotations
 
+from .codes import CodedTerm, SegmentCodes, segment_code_names, segment_codes
+from .laterality import PatientLeft, patient_left, sentence_for_image
+from .measures import SegmentMeasures, measure_segment
+from .output import Equipment
 from .reading import DicomPixels, is_dicom, read_dicom_pixels
+from .segmentation import read_segmentation, segmentation_dataset, write_segmentation
+from .sentence import report_text, says_something, sentence_from_dicom
+from .sources import SourceImages, source_images
+from .structured_report import measurement_report_dataset, write_measurement_report
 
-__all__ = ["DicomPixels", "is_dicom", "read_dicom_pixels"]
+__all__ = [
+    "CodedTerm",
+    "DicomPixels",
+    "Equipment",
+    "PatientLeft",
+    "SegmentCodes",
+    "SegmentMeasures",
+    "SourceImages",
+    "is_dicom",
+    "measure_segment",
+    "measurement_report_dataset",
+    "patient_left",
+    "read_dicom_pixels",
+    "read_segmentation",
+    "report_text",
+    "says_something",
+    "segment_code_names",
+    "segment_codes",
+    "segmentation_dataset",
+    "sentence_for_image",
+    "sentence_from_dicom",
+    "source_images",
+    "write_measurement_report",
+    "write_segmentation",
+]

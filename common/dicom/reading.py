@@ -95,8 +95,8 @@ def read_dicom_pixels(path: str | Path) -> DicomPixels:
         pixels = _display_values(dataset)
     except Exception as error:  # decoders raise their own kinds
         raise ValueError(f"{path} must hold pixels that can be decoded, got: {error}") from error
-    spacing, kind = _spacing(dataset)
-    directions, positioned = _directions(dataset, spacing)
+    spacing, kind = pixel_spacing(dataset)
+    directions, positioned = patient_directions(dataset, spacing)
     return DicomPixels(pixels, directions, positioned, spacing, kind)
 
 
@@ -189,7 +189,7 @@ def _first(value: object) -> float | None:
     return float(str(value))
 
 
-def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str]:
+def pixel_spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str]:
     """Return row and column spacing in mm and its kind; zero or missing spacing is unknown."""
     detector = _pair(dataset.get("ImagerPixelSpacing"))
     patient = _pair(dataset.get("PixelSpacing"))
@@ -207,7 +207,9 @@ def _pair(value: object) -> tuple[float, float] | None:
     return (row, column) if row > 0 and column > 0 else None
 
 
-def _directions(dataset: Dataset, spacing: tuple[float, float] | None) -> tuple[np.ndarray | None, bool]:
+def patient_directions(
+    dataset: Dataset, spacing: tuple[float, float] | None
+) -> tuple[np.ndarray | None, bool]:
     """Return `DicomPixels.directions` and `positioned`."""
     cosines = dataset.get("ImageOrientationPatient")
     if cosines is not None and len(cosines) == 6:
