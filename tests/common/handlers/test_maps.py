@@ -248,7 +248,8 @@ def test_the_real_network_and_guidance(tmp_path: Path) -> None:
     evaluate(network, data, SaveGuidanceMaps(output_dir=tmp_path, network=network, guidance=guidance))
     maps = {kind: pixels(tmp_path / f"maps/case_0.{kind}.png") for kind in ("attention", "prior", "guide")}
     assert {values.shape for values in maps.values()} == {(64, 96)}
-    assert (maps["attention"].min(), maps["attention"].max()) == (0, 255)
+    assert maps["attention"].max() == 255
+    assert maps["attention"].min() > 200  # an untrained network looks everywhere, and is not shown to choose
     row, column = np.unravel_index(maps["prior"].argmax(), (64, 96))
     assert row > 64 * 2 / 3
     assert column < 48
