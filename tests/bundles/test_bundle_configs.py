@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -12,43 +11,26 @@ from monai.bundle.config_item import ComponentLocator
 from monai.utils.module import instantiate
 
 from common.networks import ZoneUNet
+from tools.verification import Check, Status, opened_bundle
+from tools.verification.configs import (
+    expression_lengths,
+    expressions,
+    foreign_references,
+    line_budgets,
+    overlay_keys,
+    shared_keys,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted((ROOT / "bundles").glob("*_segmentation"))
-BUDGETS = {"train.json": 150, "inference.json": 80, "evaluate.json": 40}
-SHARED_KEYS = ("network_def", "preprocessing", "image_size", "max_tokens", "laterality", "tokenizer", "width")
-SWITCHES = ("backbone",)
-ALLOWED_EXPRESSIONS = [
-    r"@[\w#]+ \+ '[/\w.]*'",  # paths
-    r"torch\.device\(.*\)",
-    r"@network_def\.to\(@device\)",
-    r"@(training_)?network\.parameters\(\)",
-    r"@aligned_network\.to\(@device\)",
-    r"@dsot != 'off'",
-    r"@[\w#]+\.run\(\)",
-    r"type\(@network_def\)\.__name__",
-    r"@max_epochs \* len\(@train#dataloader\)",
-    r"import (os|torch\.distributed as dist)",
-    r"(not )?dist\.is_initialized\(\) .*",
-    r"torch\.cuda\.is_available\(\)",
-    r"torch\.manual_seed\(@seed\)",
-    r"torch\.cuda\.is_available\(\) and torch\.cuda\.set_device\(@device\)",
-    r"'nccl' if torch\.cuda\.is_available\(\) else 'gloo'",
-    r"os\.environ\['LOCAL_RANK'\]",
-    r"\[@device\] if @backend == 'nccl' else None",
-]
+CONFIG_CHECKS = (
+    *(line_budgets, expressions, expression_lengths),
+    *(foreign_references, shared_keys, overlay_keys),
+)
 
 
 def configs(bundle: Path) -> list[Path]:
     return sorted(bundle.glob("configs/**/*.json"))
-
-
-def strings(value: object) -> list[str]:
-    if isinstance(value, dict):
-        return [s for pair in value.items() for part in pair for s in strings(part)]
-    if isinstance(value, list):
-        return [s for part in value for s in strings(part)]
-    return [value] if isinstance(value, str) else []
 
 
 def read(path: Path) -> dict:
@@ -93,30 +75,13 @@ def test_the_network_takes_and_gives_what_the_metadata_say(bundle: Path) -> None
     )
 
 
+@pytest.mark.parametrize("check", CONFIG_CHECKS, ids=lambda check: check.name)
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
-def test_configs_stay_within_their_line_budgets(bundle: Path) -> None:
-    for name, budget in BUDGETS.items():
-        lines = (bundle / "configs" / name).read_text(encoding="utf-8").splitlines()
-        assert len(lines) <= budget, f"{name}: {len(lines)} lines, at most {budget}"
-
-
-@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
-def test_expressions_are_short_and_of_the_allowed_kinds(bundle: Path) -> None:
-    for path in configs(bundle):
-        for text in strings(read(path)):
-            if text.startswith("$"):
-                assert any(re.fullmatch(p, text[1:]) for p in ALLOWED_EXPRESSIONS), f"{path.name}: {text}"
-                assert "common" not in text, f"{path.name}: {text}"
-                assert len(text) <= 80, f"{path.name}: {text}"
-            assert not text.startswith("%"), f"{path.name}: {text} refers to another file"
-            assert "@_meta_" not in text, f"{path.name}: {text} refers to the metadata"
-
-
-@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
-def test_train_and_inference_agree_on_what_they_share(bundle: Path) -> None:
-    train, inference = read(bundle / "configs/train.json"), read(bundle / "configs/inference.json")
-    for key in [*SHARED_KEYS, *(switch for switch in SWITCHES if switch in train)]:
-        assert train[key] == inference[key], key
+def test_configs_keep_to_the_rules(bundle: Path, check: Check) -> None:
+    """Line budgets, allowed and short expressions, no foreign references, train and inference alike, known overlays."""
+    with opened_bundle(bundle) as opened:
+        result = check(opened)
+    assert result.status is Status.PASS, f"{result.detail}: {result.fix}"
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
@@ -127,14 +92,6 @@ def test_every_component_can_be_found(bundle: Path) -> None:
             known = locator.get_component_module_name(text)
             target = text if known is None else f"{known if isinstance(known, str) else known[0]}.{text}"
             assert callable(instantiate(target, "callable")), f"{path.name}: {text}"
-
-
-@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
-def test_overlays_only_name_known_keys(bundle: Path) -> None:
-    known = set(read(bundle / "configs/train.json")) | set(read(bundle / "configs/inference.json"))
-    for path in sorted(bundle.glob("configs/overlays/*.json")):
-        unknown = {key.lstrip("+").split("#")[0] for key in read(path)} - known
-        assert not unknown, f"{path.name}: {unknown}"
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
