@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -75,6 +76,23 @@ class Identifiers:
         if self.seed is None:
             return f"2.25.{uuid.uuid4().int}"
         return derived_uid(self.seed, self._content, role)
+
+
+def instance_attributes(
+    identifiers: Identifiers, equipment: Equipment, numbers: tuple[int, int]
+) -> dict[str, Any]:
+    """Return what highdicom asks of every file: UIDs, numbers of series and instance, equipment, characters."""
+    return {
+        "series_instance_uid": identifiers.uid("series"),
+        "series_number": numbers[0],
+        "sop_instance_uid": identifiers.uid("instance"),
+        "instance_number": numbers[1],
+        "manufacturer": equipment.manufacturer,
+        "manufacturer_model_name": equipment.model_name,
+        "device_serial_number": equipment.serial_number,
+        "software_versions": equipment.software_versions,
+        "specific_character_set": CHARACTER_SET,
+    }
 
 
 def derived_uid(*parts: str) -> str:

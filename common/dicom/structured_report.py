@@ -15,12 +15,12 @@ from .codes import CodedTerm, coded
 from .laterality import patient_left
 from .measures import SegmentMeasures, measure_segment
 from .output import (
-    CHARACTER_SET,
     Equipment,
     Identifiers,
     creation_time,
     derived_uid,
     import_highdicom,
+    instance_attributes,
     quietly,
     save_dataset,
     stamp,
@@ -249,15 +249,7 @@ def _build(
         return document(
             evidence=[*images.datasets, segmentation],
             content=content,
-            series_instance_uid=identifiers.uid("series"),
-            series_number=numbers[0],
-            sop_instance_uid=identifiers.uid("instance"),
-            instance_number=numbers[1],
-            manufacturer=equipment.manufacturer,
-            manufacturer_model_name=equipment.model_name,
-            device_serial_number=equipment.serial_number,
-            software_versions=equipment.software_versions,
+            **instance_attributes(identifiers, equipment, numbers),
             series_description="Measurements of the segmentation",
-            specific_character_set=CHARACTER_SET,
             is_complete=True,
         )

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from pydoc import locate
@@ -68,6 +68,21 @@ def check_configs(folder: Path) -> int:
     return len(targets)
 
 
+def inference_parts(folder: Path, load_weights: Callable[[Any, Path], object]) -> dict[str, Any]:
+    """Return inference's preprocessing, network and inferer on the CPU, and whether there were weights to load."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(folder / "configs" / "inference.json")
+    parser.update({"bundle_root": str(folder), "device": "$torch.device('cpu')", "amp": False})
+    parts = {name: parser.get_parsed_content(name) for name in ("preprocessing", "network", "inferer")}
+    parts["network"].eval()
+    weights = folder / "models" / "model.pt"
+    if weights.is_file():
+        load_weights(parts["network"], weights)
+    return parts | {"weights": weights.is_file()}
+
+
 def run_network(folder: Path) -> dict[str, Any]:
     """Run inference's own parts on a picture with a sentence and without, and return what came out.
 
@@ -75,16 +90,9 @@ def run_network(folder: Path) -> dict[str, Any]:
         ValueError: when the weights do not fit, or the output is none of the network's.
     """
     import torch
-    from monai.bundle import ConfigParser
 
-    parser = ConfigParser()
-    parser.read_config(folder / "configs" / "inference.json")
-    parser.update({"bundle_root": str(folder), "device": "$torch.device('cpu')", "amp": False})
-    parts = {name: parser.get_parsed_content(name) for name in ("preprocessing", "network", "inferer")}
-    network = parts["network"].eval()
-    weights = folder / "models" / "model.pt"
-    if weights.is_file():
-        locate("scripts.common.checks.load_weights")(network, weights)
+    parts = inference_parts(folder, locate("scripts.common.checks.load_weights"))
+    network = parts["network"]
     outputs = []
     started = time.perf_counter()
     with torch.inference_mode():
@@ -100,7 +108,7 @@ def run_network(folder: Path) -> dict[str, Any]:
     return {
         "network": type(network).__name__,
         "output": list(outputs[0].shape),
-        "weights": weights.is_file(),
+        "weights": parts["weights"],
         "text_changes_output": not torch.equal(*outputs),
         "seconds_per_case": round((time.perf_counter() - started) / len(outputs), 3),
     }

@@ -22,7 +22,7 @@ class Status(str, Enum):
     SKIPPED = "skipped"
 
 
-class Skipped(Exception):  # noqa: N818
+class Skipped(Exception):  # noqa: N818 - a check that does not apply is no error
     """Raised by a check that does not apply, with the reason."""
 
 

@@ -116,17 +116,10 @@ def network_run(folder: Path, scratch: Path) -> Fact:
         ValueError: when the weights do not fit, or the output is not finite.
     """
     import torch
-    from monai.bundle import ConfigParser
 
     torch.manual_seed(0)
-    parser = ConfigParser()
-    parser.read_config(folder / "configs" / "inference.json")
-    parser.update({"bundle_root": str(folder), "device": "$torch.device('cpu')", "amp": False})
-    parts = {name: parser.get_parsed_content(name) for name in ("preprocessing", "network", "inferer")}
-    network = parts["network"].eval()
-    weights = folder / "models" / "model.pt"
-    if weights.is_file():
-        _of_bundle(folder, "checks.load_weights")(network, weights)
+    parts = packing_program().inference_parts(folder, _of_bundle(folder, "checks.load_weights"))
+    network = parts["network"]
     outputs = []
     with torch.inference_mode():
         for case in _fixed_cases(parts["preprocessing"], scratch):
@@ -135,7 +128,7 @@ def network_run(folder: Path, scratch: Path) -> Fact:
     if not all(bool(output.isfinite().all()) for output in outputs):
         raise ValueError("the output must be finite, got numbers that are not")
     changed = not torch.equal(*outputs)
-    return {"weights": weights.is_file(), "text_changes_output": changed, "golden": golden_output(outputs[0])}
+    return {"weights": parts["weights"], "text_changes_output": changed, "golden": golden_output(outputs[0])}
 
 
 def golden_output(logits: Any) -> Fact:

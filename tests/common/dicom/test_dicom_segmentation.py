@@ -338,7 +338,7 @@ class TestErrors:
         with pytest.raises(ValueError, match="at least one image, got none"):
             source_images([])
         with pytest.raises(TypeError, match="must be a pydicom Dataset or a sequence of them"):
-            source_images(["a.dcm"])  # type: ignore[list-item]
+            source_images(["a.dcm"])
         radiograph.SOPClassUID = "1.2.3"
         with pytest.raises(ValueError, match="must be of a standard SOP class, got a private or unknown one"):
             source_images(radiograph)
