@@ -27,10 +27,11 @@ def image_text_preprocessing(
     text_encoder: str = "embedded",
     laterality: str = "image",
 ) -> Compose:
-    """Build the flat, deterministic preprocessing of 2-D images with a sentence.
+    """Build the flat, deterministic preprocessing of images with a sentence.
 
     Load as displayed, resize the image (bicubic), z-score it per channel, tokenise the sentence. The label,
-    when the case has one, stays on its own grid.
+    when the case has one, stays on its own grid. A volume is treated slice by slice: its slices are resized and
+    scored one by one, and `TextGuidedInferer` hands them to the network one by one.
 
     Args:
         image_size: rows and columns of the network input, one number for a square; multiples of 32.
@@ -51,7 +52,7 @@ def image_text_preprocessing(
     size = checked_size(image_size)
     return Compose(
         [
-            LoadImageAsDisplayedd(("image", "label"), dimensions=2),
+            LoadImageAsDisplayedd(("image", "label")),
             ResizeImaged("image", size=size),
             StandardizeImaged("image"),
             TokenizeTextd(max_tokens=max_tokens, text_encoder=text_encoder, laterality=laterality),
@@ -73,9 +74,9 @@ def checked_size(image_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 class ResizeImaged(MapTransform, InvertibleTransform):
-    """Resize `(C, rows, columns)` images to the network's input size: bicubic, anti-aliased when shrinking.
+    """Resize `(C, rows, columns[, slices])` images to the network's input size: bicubic, anti-aliased when shrinking.
 
-    The inverse, meant for probabilities, is bilinear. Works with MONAI's `Invertd`.
+    Slices keep their number. The inverse, meant for probabilities, is bilinear. Works with MONAI's `Invertd`.
 
     Args:
         keys: keys of the images.
@@ -111,10 +112,10 @@ class ResizeImaged(MapTransform, InvertibleTransform):
 
 
 class StandardizeImaged(MapTransform):
-    """Subtract the mean and divide by the standard deviation, per image and channel (flat ones become 0).
+    """Subtract the mean and divide by the standard deviation, per slice and channel (flat ones become 0).
 
     Args:
-        keys: keys of `(C, rows, columns)` images.
+        keys: keys of `(C, rows, columns[, slices])` images.
         allow_missing_keys: do not fail when a key is missing.
     """
 
@@ -129,36 +130,40 @@ class StandardizeImaged(MapTransform):
 
 
 def resize(image: Tensor, size: Sequence[int], *, mode: str) -> Tensor:
-    """Resize `(C, rows, columns)` to `(C, *size)`, anti-aliased where it shrinks (bicubic only)."""
-    if tuple(image.shape[1:]) == tuple(size):
+    """Resize `(C, rows, columns[, slices])` to rows and columns of `size`, anti-aliased where it shrinks (bicubic)."""
+    size = tuple(size[:2])
+    if tuple(image.shape[1:3]) == size:
         return image
-    shrinks = any(new < old for new, old in zip(size, image.shape[1:], strict=True))
+    shrinks = any(new < old for new, old in zip(size, image.shape[1:3], strict=True))
     antialias = shrinks and mode == "bicubic"
 
     def interpolate(channels: Tensor) -> Tensor:
-        batch = channels[None].to(torch.float32)
-        return functional.interpolate(
-            batch, tuple(size), mode=mode, align_corners=False, antialias=antialias
-        )[0]
+        batch = slices_first(channels).to(torch.float32)
+        resized = functional.interpolate(batch, size, mode=mode, align_corners=False, antialias=antialias)
+        return resized[0] if channels.ndim == 3 else resized.movedim(0, -1)
 
     return per_distinct_channel(image, interpolate)
 
 
+def slices_first(image: Tensor) -> Tensor:
+    """Return `(C, rows, columns)` as `(1, C, rows, columns)`, `(C, rows, columns, slices)` as a batch of slices."""
+    return image[None] if image.ndim == 3 else image.movedim(-1, 0)
+
+
 def z_score(image: Tensor) -> Tensor:
-    """Return `(C, rows, columns)` with mean 0 and (biased) standard deviation 1 per channel; flat: 0."""
+    """Return `(C, rows, columns[, slices])` with mean 0 and (biased) deviation 1 per channel and slice; flat: 0."""
 
     def score(channels: Tensor) -> Tensor:
         values = channels.to(torch.float32)
-        dims = tuple(range(1, values.ndim))
-        deviation, mean = torch.std_mean(values, dim=dims, correction=0, keepdim=True)
-        flat = deviation <= 1e-6 * values.abs().amax(dim=dims, keepdim=True)
+        deviation, mean = torch.std_mean(values, dim=(1, 2), correction=0, keepdim=True)
+        flat = deviation <= 1e-6 * values.abs().amax(dim=(1, 2), keepdim=True)
         return (values - mean) * torch.where(flat, 0.0, 1.0 / deviation)
 
     return per_distinct_channel(image, score)
 
 
 def per_distinct_channel(image: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply a function of `(C, rows, columns)` that treats channels alike, once for repeated gray."""
+    """Apply a function of `(C, rows, columns[, slices])` that treats channels alike, once for repeated gray."""
     if image.shape[0] > 1 and image.stride(0) == 0:
         changed = function(image[:1])
         return changed.expand(image.shape[0], *changed.shape[1:])
