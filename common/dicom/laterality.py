@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..transforms.display import DisplayOrder
 
 GRIDS = ("display", "stored")
+VOLUME = "volume"
 TARGETS = ("image", "patient")
 _MINIMUM_COSINE = 0.5  # of the angle between the columns' direction and left-right: at most 60 degrees off
 
@@ -39,7 +40,7 @@ class PatientLeft:
 
 
 def display_order(dataset: Dataset) -> DisplayOrder:
-    """Return how `load_image` turns the stored pixels of a single-frame file for display.
+    """Return how `load_image` turns the stored pixels of one frame for display.
 
     By Image Orientation (Patient), else Patient Orientation; a file with neither is displayed as stored.
     """
@@ -58,7 +59,8 @@ def patient_left(dataset: Dataset, *, grid: str = "display") -> PatientLeft:
 
     Args:
         dataset: a DICOM image; only Image Orientation (Patient) and Patient Orientation are read.
-        grid: "display" for pixels as `load_image` gives them, "stored" for the file's own rows and columns.
+        grid: "display" for pixels as `load_image` gives them, "stored" for the file's own rows and columns,
+            "volume" for slices as `load_series` gives them, which are axial however they were taken.
 
     Returns:
         The half. Without an orientation, the usual display is assumed and said so.
@@ -69,9 +71,11 @@ def patient_left(dataset: Dataset, *, grid: str = "display") -> PatientLeft:
     Reference:
         DICOM PS3.3, C.7.6.1.1.1 (Patient Orientation), C.7.6.2.1.1 (Image Orientation).
     """
-    if grid not in GRIDS:
-        raise ValueError(f"grid must be 'display' or 'stored', got {grid!r}")
+    if grid not in (*GRIDS, VOLUME):
+        raise ValueError(f"grid must be 'display', 'stored' or 'volume', got {grid!r}")
     directions, _ = patient_directions(dataset, pixel_spacing(dataset)[0])
+    if grid == VOLUME and directions is not None:
+        return PatientLeft("right", True)
     if directions is None:
         return PatientLeft(
             "right",
@@ -104,7 +108,7 @@ def sentence_for_image(
         dataset: the DICOM image that it describes.
         target: the laterality that the bundle was trained with: "image" (left is the left half of the picture)
             or "patient".
-        grid: which pixels the bundle sees, "display" or "stored", see `patient_left`.
+        grid: which pixels the bundle sees, "display", "stored" or "volume", see `patient_left`.
 
     Returns:
         The sentence, and what is uncertain about its sides (empty when nothing is, or when the sentence stays

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import threading
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -144,20 +145,49 @@ def stamp(dataset: Dataset, moment: datetime, identifiers: Identifiers) -> None:
             item.DimensionOrganizationUID = organization
 
 
+class _Silence:
+    """Loggers and warnings, silent from the first thread that asks until the last one leaves."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._levels: list[int] = []
+        self._caught = warnings.catch_warnings()
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._levels = [logging.getLogger(name).level for name in _LOGGERS]
+            for name in _LOGGERS:
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+            self._caught = warnings.catch_warnings()
+            self._caught.__enter__()
+            warnings.simplefilter("ignore")
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside:
+                return
+            self._caught.__exit__(None, None, None)
+            for name, level in zip(_LOGGERS, self._levels, strict=True):
+                logging.getLogger(name).setLevel(level)
+
+
+_LOGGERS = ("highdicom", "pydicom")
+_SILENCE = _Silence()
+
+
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep libraries from logging and warning: their texts repeat names of patients."""
-    loggers = [logging.getLogger(name) for name in ("highdicom", "pydicom")]
-    levels = [logger.level for logger in loggers]
+    """Keep libraries from logging and warning: their texts repeat names of patients. Threads may be inside together."""
+    _SILENCE.enter()
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL + 1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        _SILENCE.leave()
 
 
 def import_highdicom() -> ModuleType:

@@ -8,23 +8,14 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
-try:  # pydicom 3
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
+from .brightness import display_values
+from .brightness import window as window
+from .decoding import stored_pixels
+from .files import is_dicom as is_dicom
+from .files import number_of_frames, read_image
+from .frames import frame_attributes
 
-    DECODES_TO_RGB = True
-except ImportError:  # pydicom 2
-    from pydicom.pixel_data_handlers.util import (
-        apply_color_lut,
-        apply_modality_lut,
-        apply_voi_lut,
-        convert_color_space,
-    )
-
-    DECODES_TO_RGB = False
-
-WHITE = 255.0
 # Patient directions of PS3.3 C.7.6.1.1.1 as steps in RAS+ space.
 _DIRECTIONS = {
     "L": (-1.0, 0.0, 0.0),
@@ -60,137 +51,47 @@ class DicomPixels:
     spacing_kind: str
 
 
-def is_dicom(path: str | Path) -> bool:
-    """Tell whether a file has the DICOM preamble, whatever its name."""
-    with Path(path).open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def read_dicom_pixels(path: str | Path) -> DicomPixels:
-    """Read one single-frame DICOM image as a viewer shows it, on the grid on which it is stored.
+def read_dicom_pixels(path: str | Path, *, frame: int | None = None) -> DicomPixels:
+    """Read one DICOM image as a viewer shows it, on the grid on which it is stored.
 
     Rescale slope and intercept or the modality lookup table, the first window (linear, exact or sigmoid) or
     lookup table of interest, padding pixels (made black), palettes, colour spaces and MONOCHROME1 are
     applied.
 
+    Args:
+        path: the file.
+        frame: which frame, from 0, of a file of several, such as a cine of ultrasound; None for the only one.
+
     Raises:
-        ValueError: when the file is no DICOM image, cannot be decoded or has several frames; the file is
-            named.
+        ValueError: when the file is no DICOM image, is cut off, cannot be decoded, has several frames and none
+            is named, or not the one that is; the file is named.
 
     Reference:
         DICOM PS3.3, C.7.6.1.1.1 (Patient Orientation), C.7.6.2 (Image Plane), C.11.1 and C.11.2 (lookup
         tables).
     """
-    try:
-        dataset = pydicom.dcmread(path)
-    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} must be a readable DICOM file, got: {error}") from error
-    if "PixelData" not in dataset:
-        kind = dataset.get("Modality") or "unknown modality"
-        raise ValueError(f"{path} must be a DICOM file with pixels, got one without ({kind})")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
+    dataset = read_image(path)
+    frames = number_of_frames(dataset)
+    if frame is None and frames > 1:
         raise ValueError(f"{path} must have a single frame, got {frames}: split it into one file per frame")
+    if frame is not None and not 0 <= frame < frames:
+        raise ValueError(f"frame must be 0 to {frames - 1} for {path}, got {frame}")
+    stored = stored_pixels(dataset, where=path)
+    attributes = frame_attributes(dataset, frame or 0)
     try:
-        pixels = _display_values(dataset)
-    except Exception as error:  # decoders raise their own kinds
-        raise ValueError(f"{path} must hold pixels that can be decoded, got: {error}") from error
-    spacing, kind = pixel_spacing(dataset)
-    directions, positioned = patient_directions(dataset, spacing)
+        pixels = display_values(stored[frame or 0] if frames > 1 else stored, attributes)
+    except Exception as error:  # lookup tables and windows that make no sense
+        raise ValueError(
+            f"{path} must have a window and lookup tables that can be applied, got: {error}"
+        ) from error
+    spacing, kind = pixel_spacing(attributes)
+    directions, positioned = patient_directions(attributes, spacing)
     return DicomPixels(pixels, directions, positioned, spacing, kind)
-
-
-def _display_values(dataset: Dataset) -> np.ndarray:
-    """Return `(C, Rows, Columns)` float32 as described in `DicomPixels`."""
-    stored = dataset.pixel_array
-    photometric = str(dataset.PhotometricInterpretation)
-    if photometric == "PALETTE COLOR":
-        palette = apply_color_lut(stored, dataset)
-        return _channels_first(palette * (WHITE / np.iinfo(palette.dtype).max))
-    if stored.ndim == 3:
-        if photometric in ("YBR_FULL", "YBR_FULL_422") and not DECODES_TO_RGB:
-            stored = convert_color_space(stored, photometric, "RGB")
-        return _channels_first(stored)
-    values, scaled = _interest(apply_modality_lut(stored, dataset), dataset)
-    padding = _padding(stored, dataset)
-    inside = values[~padding] if not padding.all() else values
-    dark, bright = (0.0, WHITE) if scaled else (float(inside.min()), float(inside.max()))
-    if photometric == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
-        values = dark + bright - values
-    if padding.any():
-        values = np.where(padding, dark, values)
-    return values.astype(np.float32)[None]
-
-
-def _channels_first(pixels: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(np.moveaxis(pixels[..., :3], -1, 0), dtype=np.float32)
-
-
-def _interest(values: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, bool]:
-    """Apply the first lookup table or window of interest; return values and whether they are now 0 to 255."""
-    sequence = dataset.get("VOILUTSequence")
-    if sequence:
-        bits = int(sequence[0].LUTDescriptor[2]) or 16
-        table = apply_voi_lut(values, dataset, index=0, prefer_lut=True)
-        return table.astype(np.float64) * (WHITE / (2**bits - 1)), True
-    center, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
-    if center is None or width is None or width <= 0:
-        return values.astype(np.float64), False
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
-    return window(values, center=center, width=width, function=function) * WHITE, True
-
-
-def window(values: np.ndarray, *, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
-    """Map values to 0 (black) to 1 (white) through a DICOM window.
-
-    Args:
-        values: modality values of any shape.
-        center: window centre.
-        width: window width, > 0.
-        function: "LINEAR" `(x - (c - 0.5)) / (w - 1) + 0.5`, "LINEAR_EXACT" `(x - c) / w + 0.5`, both cut to
-            0..1, or "SIGMOID" `1 / (1 + exp(-4 (x - c) / w))`.
-
-    Raises:
-        ValueError: when `width` is not positive or `function` is none of the three.
-
-    Reference:
-        DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3.
-    """
-    if width <= 0:
-        raise ValueError(f"width must be > 0, got {width}")
-    x = np.asarray(values, dtype=np.float64)
-    if function == "SIGMOID":
-        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - center) / width, -700.0, 700.0)))
-    if function == "LINEAR_EXACT":
-        return np.clip((x - center) / width + 0.5, 0.0, 1.0)
-    if function != "LINEAR":
-        raise ValueError(f"function must be LINEAR, LINEAR_EXACT or SIGMOID, got {function!r}")
-    if width <= 1:
-        return (x > center - 0.5).astype(np.float64)
-    return np.clip((x - (center - 0.5)) / (width - 1.0) + 0.5, 0.0, 1.0)
-
-
-def _padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Return where stored values are padding (PS3.3 C.7.5.1.1.2): a value, or a range with its limit."""
-    value = dataset.get("PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, dtype=bool)
-    limit = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(value), int(value if limit is None else limit)))
-    return (stored >= low) & (stored <= high)
-
-
-def _first(value: object) -> float | None:
-    """Return the first of a DICOM decimal or list of decimals."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, (list, tuple, pydicom.multival.MultiValue)):
-        return float(value[0]) if len(value) else None
-    return float(str(value))
 
 
 def pixel_spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str]:
     """Return row and column spacing in mm and its kind; zero or missing spacing is unknown."""
+    dataset = frame_attributes(dataset)
     detector = _pair(dataset.get("ImagerPixelSpacing"))
     patient = _pair(dataset.get("PixelSpacing"))
     if patient is not None and (patient != detector or "PixelSpacingCalibrationType" in dataset):
@@ -210,7 +111,8 @@ def _pair(value: object) -> tuple[float, float] | None:
 def patient_directions(
     dataset: Dataset, spacing: tuple[float, float] | None
 ) -> tuple[np.ndarray | None, bool]:
-    """Return `DicomPixels.directions` and `positioned`."""
+    """Return `DicomPixels.directions` and `positioned`, of the first frame of several."""
+    dataset = frame_attributes(dataset)
     cosines = dataset.get("ImageOrientationPatient")
     if cosines is not None and len(cosines) == 6:
         across, down = np.array(cosines[:3], dtype=float), np.array(cosines[3:], dtype=float)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,12 +11,10 @@ from pydicom.dataset import Dataset
 from ..text import read_findings
 from ..text.context import read_words
 from ..text.lexicon import Kind
+from ..text.sidecar import read_sidecar, sidecar_of
 
 SOURCES = ("sidecar", "report", "image_comments", "study_description", "series_description")
 NO_SOURCE = "none"
-SIDECAR_SUFFIXES = (".txt", ".json")
-SIDECAR_KEYS = ("text", "sentence", "report", "impression", "findings", "Description")
-MAX_SIDECAR_BYTES = 1_000_000
 _KEYWORDS = {
     "image_comments": "ImageComments",
     "study_description": "StudyDescription",
@@ -54,7 +51,7 @@ def sentence_from_dicom(
         dataset: the image, or a structured report, which is its own report.
         sources: which of "sidecar", "report", "image_comments", "study_description" and "series_description"
             to ask, in this order.
-        sidecar: a text file with the sentence, or a JSON file with it under one of `SIDECAR_KEYS`; a DICOM
+        sidecar: a text file with the sentence, or a JSON file with it, see `common.text.read_sidecar`; a DICOM
             file's path stands for the `.txt` or `.json` beside it. Nobody's sidecar is looked for without it.
         report: a structured report on the image.
 
@@ -178,43 +175,6 @@ def _in_section(path: Sequence[_Heading], codes: Sequence[str], words: Sequence[
 
 
 def _sidecar_texts(sidecar: str | Path | None) -> Iterator[str]:
-    if sidecar is None:
-        return
-    path = Path(sidecar)
-    if path.suffix.lower() not in SIDECAR_SUFFIXES:
-        beside = [path.with_name(path.name + suffix) for suffix in SIDECAR_SUFFIXES]
-        beside += [path.with_suffix(suffix) for suffix in SIDECAR_SUFFIXES]
-        found = next((candidate for candidate in beside if candidate.is_file()), None)
-        if found is None:
-            return
-        path = found
-    yield _tidy(_read_sidecar(path))
-
-
-def _read_sidecar(path: Path) -> str:
-    try:
-        if path.stat().st_size > MAX_SIDECAR_BYTES:
-            raise ValueError(
-                f"{path} must be a sentence of at most {MAX_SIDECAR_BYTES} bytes, got a larger file"
-            )
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} must be a readable text file in UTF-8, got {type(error).__name__}"
-        ) from error
-    return _json_sentence(text, path) if path.suffix.lower() == ".json" else text
-
-
-def _json_sentence(text: str, path: Path) -> str:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(f"{path} must be valid JSON, got another text") from None
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must be a JSON object or string, got {type(content).__name__}")
-    sentence = next((content[key] for key in SIDECAR_KEYS if content.get(key)), "")
-    if not isinstance(sentence, str):
-        raise ValueError(f"{path} must hold its sentence as a string under one of {SIDECAR_KEYS}")
-    return sentence
+    path = None if sidecar is None else sidecar_of(sidecar)
+    if path is not None:
+        yield read_sidecar(path)["text"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .findings import Findings, read_findings
 from .laterality import mirror_findings, mirror_sentence, translate_sentence
+from .sidecar import read_sidecar, sidecar_of
 from .zones import LUNG_ZONES, POLYP_ZONES, zone_regions, zone_vector
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "mirror_findings",
     "mirror_sentence",
     "read_findings",
+    "read_sidecar",
+    "sidecar_of",
     "translate_sentence",
     "zone_regions",
     "zone_vector",

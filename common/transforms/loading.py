@@ -15,7 +15,9 @@ from monai.data import MetaTensor
 from nibabel.filebasedimages import ImageFileError
 from PIL import Image, ImageOps
 
-from ..dicom.reading import is_dicom, read_dicom_pixels
+from ..dicom.files import is_dicom
+from ..dicom.reading import read_dicom_pixels
+from ..dicom.volume import is_series, load_series
 from .display import DisplayOrder, anatomical_order, picture_order
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -41,7 +43,7 @@ class _Stored:
 
 
 def load_image(path: str | Path) -> MetaTensor:
-    """Read a picture, NIfTI or DICOM file as a person sees it.
+    """Read a picture, NIfTI or DICOM file, or a folder with one DICOM series, as a person sees it.
 
     - **Pictures** (PNG, JPEG, TIFF, BMP; 8 or 16 bits or float; gray, colour, palette): row 0 is the top,
       EXIF rotation is applied, transparent colours are laid over black and the alpha channel is dropped.
@@ -52,23 +54,29 @@ def load_image(path: str | Path) -> MetaTensor:
     - **NIfTI without an orientation** (both codes 0): stored as (x, y[, z]), x to the right and y down.
     - **DICOM**: see `read_dicom_pixels`; turned by Image Orientation (Patient), or Patient Orientation, to
       the same display as NIfTI, so `L\\F` is left as stored and `R\\F` mirrored; without either, as stored.
+    - **DICOM series** (a folder, or one file of several frames): see `common.dicom.load_series`; a volume is
+      shown axially, in the window of its lowest slice.
 
     Args:
-        path: the file; DICOM is recognised by its content whatever the name.
+        path: the file, or the folder of a series; DICOM is recognised by its content whatever the name.
 
     Returns:
         `(C, rows, columns)` or `(C, rows, columns, slices)` float32 in the file's own values, C 1 or 3, with
         meta
         data: `filename_or_obj`, `file_format`, `file_shape` (padded with 0 to length 3), `file_affine`,
         `file_codes`, `display_axes`, `display_flips`, `display_shape`, `spacing` (mm, NaN when unknown,
-        length 3), `spacing_kind` (patient, detector or unknown), and MONAI's `affine`, `original_affine`,
+        length 3), `spacing_kind` (patient, detector or unknown), `series_files` and `frame_order` (of a DICOM
+        series, empty for others), `warnings`, and MONAI's `affine`, `original_affine`,
         `spatial_shape`, `space` and `original_channel_dim`, which describe the displayed array.
 
     Raises:
-        ValueError: when the file is missing, empty, of an unknown kind, cannot be decoded, has several frames
-            or time points, holds NaN or infinite values, or a side shorter than 2; the file is named.
+        ValueError: when the file is missing, empty, of an unknown kind, cannot be decoded, has frames that are
+            no volume or several time points, holds NaN or infinite values, or a side shorter than 2; the file
+            is named.
     """
     file = Path(path)
+    if is_series(file):
+        return load_series(file)
     stored = _reader(file)(file)
     if not np.isfinite(stored.pixels).all():
         raise ValueError(f"{file} must hold finite values, got NaN or infinity: replace them before use")
@@ -91,6 +99,7 @@ def _meta(file: Path, stored: _Stored, shape: tuple[int, ...]) -> dict[str, Any]
         "display_shape": np.array([*shape, *[0] * (3 - len(shape))], dtype=np.int64),
         "spacing": np.array([*stored.spacing, *[np.nan] * (3 - len(stored.spacing))], dtype=np.float64),
         "spacing_kind": stored.spacing_kind,
+        **{"series_files": "", "frame_order": "", "warnings": ""},
         "original_affine": stored.affine.astype(np.float64),
         "spatial_shape": np.array(shape, dtype=np.int64),
         "space": "RAS",
@@ -103,7 +112,7 @@ def _reader(file: Path) -> Callable[[Path], _Stored]:
     if not file.exists():
         raise ValueError(f"{file} must be an image file, but it does not exist")
     if not file.is_file():
-        raise ValueError(f"{file} must be an image file, got a folder")
+        raise ValueError(f"{file} must be an image file, got something else")
     try:
         if file.stat().st_size == 0:
             raise ValueError(f"{file} must be an image file, got an empty one (0 bytes)")

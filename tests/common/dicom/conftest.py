@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,68 @@ def enhanced() -> Dataset:
         frames.append(frame)
     dataset.PerFrameFunctionalGroupsSequence = frames
     return dataset
+
+
+@pytest.fixture(scope="session")
+def saved() -> Callable[..., Path]:
+    """What writes an image with pixels `([frames,] rows, columns[, 3])` as a file."""
+
+    def save(dataset: Dataset, stored: np.ndarray, path: Path) -> Path:
+        bits = stored.dtype.itemsize * 8
+        colour = stored.ndim > 2 and stored.shape[-1] == 3
+        dataset.SamplesPerPixel = 3 if colour else 1
+        if "PhotometricInterpretation" not in dataset:
+            dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+        if colour:
+            dataset.PlanarConfiguration = 0
+        dataset.Rows, dataset.Columns = stored.shape[-3:-1] if colour else stored.shape[-2:]
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+        dataset.PixelRepresentation = int(stored.dtype.kind == "i")
+        dataset.PixelData = np.ascontiguousarray(stored).tobytes()
+        dataset["PixelData"].VR = "OW" if bits > 8 else "OB"
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def ct_files(saved: Callable[..., Path]) -> Callable[..., list[Path]]:
+    """What writes a CT series: one slice for each position along the normal, 5 rows and 6 columns."""
+
+    def write(
+        folder: Path,
+        depths: Sequence[float] = (0, 2, 4, 6),
+        *,
+        cosines: Sequence[float] = (1, 0, 0, 0, 1, 0),
+        **tags: object,
+    ) -> list[Path]:
+        normal = np.cross(cosines[:3], cosines[3:])
+        files = []
+        for number, depth in enumerate(depths, start=1):
+            dataset = image(
+                CTImageStorage,
+                number=number,
+                FrameOfReferenceUID=FRAME,
+                ImagePositionPatient=[float(part) for part in np.array([-3.0, -4, 5]) + normal * depth],
+                ImageOrientationPatient=list(cosines),
+                PixelSpacing=[0.5, 0.25],
+                SliceThickness=2,
+                PositionReferenceIndicator="",
+                RescaleSlope=1,
+                RescaleIntercept=-10,
+                RescaleType="HU",
+            )
+            for name, value in tags.items():
+                setattr(dataset, name, value)
+            stored = np.random.default_rng(int(depth * 10)).integers(0, 1000, (5, 6)).astype(np.int16)
+            files.append(saved(dataset, stored, folder / f"{number}.dcm"))
+        return files
+
+    return write
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from common.dicom import (
     measurement_report_dataset,
@@ -253,7 +254,7 @@ class TestLaterality:
     def test_errors(self, radiograph: Dataset) -> None:
         with pytest.raises(ValueError, match="target must be 'image' or 'patient', got 'left'"):
             sentence_for_image(FINDING, radiograph, target="left")
-        with pytest.raises(ValueError, match="grid must be 'display' or 'stored', got 'x'"):
+        with pytest.raises(ValueError, match="grid must be 'display', 'stored' or 'volume', got 'x'"):
             patient_left(radiograph, grid="x")
 
     def test_left_in_a_report_is_the_right_half_of_a_real_radiograph(self, real_data: Path) -> None:
@@ -288,3 +289,46 @@ class TestLaterality:
         assert patient_left(radiograph).half == "right"
         assert float(shown[:, 4:].sum()) > 0
         assert float(shown[:, :4].sum()) == 0
+
+    @pytest.mark.parametrize("orientation", [["L", "F"], ["R", "F"]])
+    def test_left_in_a_report_lands_on_the_right_half_of_a_real_picture(
+        self, orientation: list[str], real_data: Path, tmp_path: Path
+    ) -> None:
+        """A bright square on the patient's left: the zone of the sentence holds it, and its mask finds it again."""
+        from common.dicom import mask_to_frames
+        from common.metrics import text_mask_consistency
+        from common.text import zone_regions
+        from common.transforms.loading import load_image
+
+        radiograph = pydicom.dcmread(real_data / "dicom" / "chest_cr_monochrome1_j2k.dcm")
+        stored = np.full((300, 240), 3000, dtype=np.uint16)  # MONOCHROME1: high is dark
+        stored[240:280, 170:200] = 100
+        radiograph.PatientOrientation = orientation
+        radiograph.Rows, radiograph.Columns = stored.shape
+        mirrored = orientation[0] == "R"
+        radiograph.PixelData = np.ascontiguousarray(stored[:, ::-1] if mirrored else stored).tobytes()
+        radiograph["PixelData"].VR, radiograph["PixelData"].is_undefined_length = "OW", False
+        radiograph.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        radiograph.save_as(tmp_path / "a.dcm")
+        report = structured_report(("121072", "Impressions", FINDING))
+        sentence, _ = sentence_for_image(sentence_from_dicom(radiograph, report=report)[0], radiograph)
+        shown = load_image(tmp_path / "a.dcm")
+        found = (shown[0] == shown.max()).numpy()
+        assert found.sum() == 40 * 30
+        findings = read_findings(sentence)
+        (zone,) = findings.zones
+        assert not (found & ~zone_regions(*found.shape)[zone]).any()
+        assert found[:, 120:].sum() == found.sum()
+        scores = text_mask_consistency(found, findings)
+        assert (scores.side, scores.zones) == (1, 1)
+        frames = mask_to_frames(found, shown.meta)
+        np.testing.assert_array_equal(frames[0], (stored[:, ::-1] if mirrored else stored) == 100)
+
+    def test_volumes_are_displayed_with_the_left_on_the_right(self, slices: list[Dataset]) -> None:
+        slices[0].ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+        assert patient_left(slices[0]).half is None
+        assert patient_left(slices[0], grid="volume").half == "right"
+        assert sentence_for_image(FINDING, slices[0], grid="volume") == (
+            "Opacity in the lower right lung.",
+            "",
+        )

@@ -187,7 +187,7 @@ def test_broken_files_are_named(suffix: str, content: bytes, tmp_path: Path) -> 
 def test_missing_folder_and_unknown_kinds(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no\.png must be an image file, but it does not exist"):
         load_image(tmp_path / "no.png")
-    with pytest.raises(ValueError, match="got a folder"):
+    with pytest.raises(ValueError, match="must hold one series of images, got no DICOM files"):
         load_image(tmp_path)
     (tmp_path / "a.csv").write_text("a,b")
     with pytest.raises(ValueError, match=r"a\.csv must be an image of a known kind \(\.png"):
