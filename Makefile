@@ -19,7 +19,7 @@ env: $(INSTALLED) ## Make .venv with every tested version
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Python must be 3.10 to 3.13, got %d.%d: choose another one with PYTHON=python3.11" % v)'
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[test,dicom,jpeg-lossless]'
+	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[test,dicom,jpeg-lossless,export]'
 	@touch $@
 
 demo: $(INSTALLED) ## Phantom data, training, evaluation, prediction and report, into output/demo

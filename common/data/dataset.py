@@ -14,6 +14,7 @@ from monai.transforms import Compose
 from torch.utils.data import IterableDataset
 
 from ..text.perturbation import perturb_cases
+from ..text.sidecar import read_sidecar, sidecar_of
 from .datalist import load_datalist
 
 logger = logging.getLogger(__name__)
@@ -81,14 +82,25 @@ class CaseDataset(CacheDataset):
     Since the random state of a case is set from these three numbers, the augmentation of a case does not
     change with the number of workers, of processes, or with a resumed training.
 
+    A host names no more than images and labels; such cases are called after their images, and may find their
+    sentences in sidecars.
+
     Args:
-        data: cases, as `load_datalist` returns them.
+        data: cases, as `load_datalist` returns them, or a host's list of "image" and "label".
         transform: applied in order; nested compositions are flattened, and everything in front of the first
             random transform is cached.
         seed: of the random transforms.
         cache_rate: share of the cases to keep in memory, in [0, 1].
         num_workers: threads that fill the cache.
         progress: show a progress bar while the cache is filled.
+        sidecar_text: read the sentence of a case that has no "text" at all from the file beside its image, see
+            `common.text.sidecar_of`. A case whose "text" is empty keeps it.
+
+    Attributes:
+        is_from_host: whether a host gave the cases; then each run is a training of its own, never resumed.
+
+    Raises:
+        ValueError: when a sidecar cannot be read, or a case cannot be; the file is named.
     """
 
     def __init__(
@@ -100,13 +112,19 @@ class CaseDataset(CacheDataset):
         cache_rate: float = 1.0,
         num_workers: int | None = 2,
         progress: bool = True,
+        sidecar_text: bool = False,
     ) -> None:
         self.seed = seed
         self.epoch = 0
+        self.is_from_host = any("id" not in case for case in data)
+        cases = [named_case(case, sidecar_text=sidecar_text) for case in data]
+        found = sum("text" in new and "text" not in old for new, old in zip(cases, data, strict=True))
+        if found:
+            logger.info("read the sentences of %d of %d cases from sidecars", found, len(cases))
         if not isinstance(transform, Compose):
             transform = Compose(transform)
         super().__init__(
-            data=list(data),
+            data=cases,
             transform=transform.flatten(),
             cache_rate=cache_rate,
             num_workers=num_workers,
@@ -127,6 +145,21 @@ class CaseDataset(CacheDataset):
             return super()._load_cache_item(idx)
         except RuntimeError as error:
             raise case_error(self.data[idx], error) from error
+
+
+def named_case(case: Mapping[str, Any], *, sidecar_text: bool = False) -> dict[str, Any]:
+    """Return a case with an "id", that of its image if it has none, and perhaps with its sidecar's sentence.
+
+    Args:
+        case: with the path of an "image"; without one it stays as it is.
+        sidecar_text: see `CaseDataset`.
+    """
+    image = case.get("image")
+    if not isinstance(image, (str, Path)):
+        return dict(case)
+    named = {"id": Path(image).name.split(".")[0], **case}
+    sidecar = sidecar_of(image) if sidecar_text and "text" not in case else None
+    return named if sidecar is None else {**named, **read_sidecar(sidecar)}
 
 
 def case_error(case: Mapping[str, Any], error: BaseException) -> ValueError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .codes import CodedTerm, SegmentCodes, segment_code_names, segment_codes
 from .files import check_modality, is_dicom
-from .laterality import PatientLeft, patient_left, sentence_for_image
+from .laterality import PatientLeft, patient_left, sentence_for_image, usual_laterality
 from .measures import SegmentMeasures, measure_segment
 from .output import Equipment
 from .reading import DicomPixels, read_dicom_pixels
@@ -47,6 +47,7 @@ __all__ = [
     "series_files",
     "series_headers",
     "source_images",
+    "usual_laterality",
     "write_measurement_report",
     "write_segmentation",
 ]

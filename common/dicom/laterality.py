@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 GRIDS = ("display", "stored")
 VOLUME = "volume"
 TARGETS = ("image", "patient")
+_SEEN = ("ES",)  # modalities whose reports speak of the picture: an endoscope has no patient's left
 _MINIMUM_COSINE = 0.5  # of the angle between the columns' direction and left-right: at most 60 degrees off
 
 
@@ -37,6 +38,15 @@ class PatientLeft:
     half: str | None
     known: bool
     warning: str = ""
+
+
+def usual_laterality(modality: str) -> str:
+    """Return whose left a sentence about an image means: the patient's, but the picture's in endoscopy.
+
+    Args:
+        modality: of DICOM.
+    """
+    return "image" if modality.upper() in _SEEN else "patient"
 
 
 def display_order(dataset: Dataset) -> DisplayOrder:

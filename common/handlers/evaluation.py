@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,17 @@ class MicroDiceMetric(IgniteMetricHandler):
         super().__init__(
             metric_fn=MicroDice(), output_transform=from_engine(["pred", "label"]), save_details=False
         )
+
+
+class DisplayedCaseTable(CaseTable):
+    """A table of cases that measures ``pred_displayed`` where postprocessing turned ``pred`` to the file's axes.
+
+    Sides and zones of a sentence are those of the displayed image (see `common.transforms.MaskOnFileGridd`).
+    """
+
+    def update(self, output: Iterable[Mapping[str, Any]]) -> None:
+        """Add a row for each case, see `CaseTable`."""
+        super().update({**case, "pred": case.get("pred_displayed", case["pred"])} for case in output)
 
 
 class EvaluationTable:
@@ -69,7 +80,7 @@ class EvaluationTable:
         self.description = dict(description or {})
         self.dataset = dataset
         self.datalist = None if datalist is None else Path(datalist)
-        self.table = CaseTable(laterality=laterality, surface=surface)
+        self.table = DisplayedCaseTable(laterality=laterality, surface=surface)
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""

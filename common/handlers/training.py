@@ -86,12 +86,17 @@ class TrainingState:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def restore(self, engine: Engine) -> None:
-        """Load the state, if there is one and `resume` is set.
+        """Load the state, if there is one and `resume` is set; a host's training is never one that goes on.
 
         Raises:
             ValueError: when the file belongs to another network; the first differing entries are named.
         """
         if not (self.resume and self.path.is_file()):
+            return
+        if getattr(getattr(engine.state.dataloader, "dataset", None), "is_from_host", False):
+            logger.info(
+                "a host gave the cases: %s belongs to another training and is not resumed", self.path.name
+            )
             return
         state = read_tensors(self.path)
         load_state(self.network, state["network"], source=str(self.path))

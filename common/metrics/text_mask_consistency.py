@@ -79,9 +79,7 @@ def text_mask_consistency(
         raise ValueError(f"mask must have 2 or 3 dimensions (no channel), got {binary.ndim}.")
     if findings is None:
         return Consistency()
-    shares = _zone_shares(
-        binary, anatomy=findings.anatomy, laterality=laterality, min_component=min_component
-    )
+    shares = zone_shares(binary, anatomy=findings.anatomy, laterality=laterality, min_component=min_component)
     return Consistency(
         side=_side_agreement(shares, findings, min_share),
         zones=_zone_agreement(shares, findings, min_share),
@@ -125,23 +123,33 @@ def count_components(mask: Any, *, min_component: float = MIN_COMPONENT) -> int:
     Returns:
         The number of components.
     """
-    return len(_components(as_binary(mask), min_component))
+    _, large = _labelled(as_binary(mask), min_component)
+    return int(large.sum())
+
+
+def _labelled(binary: np.ndarray, min_component: float) -> tuple[np.ndarray, np.ndarray]:
+    """The components, numbered from 1, and which of them are large enough."""
+    labelled, _ = ndimage.label(binary, structure=np.ones((3,) * binary.ndim))
+    return labelled, np.bincount(labelled.ravel())[1:] >= min_component * binary.size
 
 
 def _components(binary: np.ndarray, min_component: float) -> list[tuple[slice, ...]]:
     """Bounding boxes of the components that are large enough."""
-    labelled, found = ndimage.label(binary, structure=np.ones((3,) * binary.ndim))
-    if not found:
-        return []
-    sizes = np.bincount(labelled.ravel())[1:]
-    boxes = ndimage.find_objects(labelled)
-    return [box for box, size in zip(boxes, sizes, strict=True) if size >= min_component * binary.size]
+    labelled, large = _labelled(binary, min_component)
+    return [box for box, enough in zip(ndimage.find_objects(labelled), large, strict=True) if enough]
 
 
-def _zone_shares(
-    binary: np.ndarray, *, anatomy: str, laterality: str, min_component: float
+def zone_shares(
+    binary: np.ndarray, *, anatomy: str, laterality: str, min_component: float = MIN_COMPONENT
 ) -> dict[tuple[str, str], float]:
-    """Share of the mask's pixels (lungs) or of its components' centres (polyps) in each zone."""
+    """Return the share of the mask's pixels (lungs) or of its components' centres (polyps) in each zone.
+
+    Args:
+        binary: boolean, `(rows, cols)` or `(rows, cols, slices)`, whose slices are added up.
+        anatomy: ``"lung"`` or ``"polyp"``.
+        laterality: ``"image"`` or ``"patient"``, whose left the zones mean.
+        min_component: smallest component that counts (polyps), as a share of the image's pixels.
+    """
     if anatomy == "polyp":
         weights = np.zeros(binary.shape[:2])
         for rows, cols, *_ in _components(binary, min_component):

@@ -87,7 +87,8 @@ def zone_multi_hot(text: Tensor) -> Tensor:
         ValueError: if an id is not in 0 to 16, as those of another tokenizer are.
     """
     ids = text[:, 0] * text[:, 1]
-    if not torch.jit.is_tracing() and bool(((ids < 0) | (ids > ZONE_IDS)).any()):
+    exported = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    if not exported and bool(((ids < 0) | (ids > ZONE_IDS)).any()):
         raise ValueError(
             f"text must hold zone ids 0 to {ZONE_IDS}, got {int(ids.min())} to {int(ids.max())}: "
             'set text_encoder to "zones" in preprocessing'

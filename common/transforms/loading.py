@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from nibabel.filebasedimages import ImageFileError
 from PIL import Image, ImageOps
 
 from ..dicom.files import is_dicom
+from ..dicom.output import quietly
 from ..dicom.reading import read_dicom_pixels
 from ..dicom.volume import is_series, load_series
 from .display import DisplayOrder, anatomical_order, picture_order
@@ -224,8 +224,7 @@ def _nifti_channels(values: np.ndarray, file: Path) -> np.ndarray:
 
 
 def _read_dicom(file: Path) -> _Stored:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pydicom.*")  # odd values in tags that are not used here
+    with quietly():  # odd values in tags that are not used here
         dicom = read_dicom_pixels(file)
     shape = tuple(dicom.pixels.shape[1:])
     order = None if dicom.directions is None else anatomical_order(dicom.directions, (0, 1))

@@ -156,7 +156,8 @@ def z_score(image: Tensor) -> Tensor:
     def score(channels: Tensor) -> Tensor:
         values = channels.to(torch.float32)
         deviation, mean = torch.std_mean(values, dim=(1, 2), correction=0, keepdim=True)
-        flat = deviation <= 1e-6 * values.abs().amax(dim=(1, 2), keepdim=True)
+        largest = torch.maximum(values.amax(dim=(1, 2), keepdim=True), -values.amin(dim=(1, 2), keepdim=True))
+        flat = deviation <= 1e-6 * largest
         return (values - mean) * torch.where(flat, 0.0, 1.0 / deviation)
 
     return per_distinct_channel(image, score)

@@ -41,7 +41,8 @@ def segmentation_postprocessing(
         threshold: foreground is a probability of at least this, 0 < threshold < 1.
         output_dir: folder in which `predictions/<id>.png` or `.nii.gz` is written; None writes nothing.
         file_grid: end with the mask as the file's own axes have it (see `MaskOnFileGridd`), which is what
-            hosts that write the result themselves need; for evaluation leave it off, labels are as displayed.
+            hosts that write the result themselves need; the displayed mask stays under "pred_displayed". With
+            labels leave it off: they are as displayed.
         keep_probability: also keep the probabilities, on the displayed grid, under "probability".
 
     Raises:
@@ -112,10 +113,11 @@ class Thresholdd(MapTransform):
 class MaskOnFileGridd(MapTransform):
     """Turn a displayed mask `(1, rows, columns[, slices])` into the file's axes, as MONAI's readers give it.
 
-    The result is uint8 of shape `(x, y)` for pictures, DICOM and two-dimensional NIfTI and of the file's
-    three axes for other NIfTI, without a channel. This is what MONAI Label's stock writer needs for a result
-    of the size and orientation of the input. The image's meta data are told the file's shape and affine,
-    which that writer compares with.
+    The result is uint8 of shape `(x, y)` for pictures and DICOM and `(x, y, z)` for NIfTI, without a channel; a
+    NIfTI file of two axes gets a third of length 1, without which an affine is not written. This is what MONAI
+    Label's stock writer needs for a result of the size and orientation of the input. The image's meta data are
+    told the file's shape and affine, which that writer compares with. The displayed mask stays in the case under
+    `<key>_displayed`.
 
     Args:
         keys: keys of the masks.
@@ -134,8 +136,9 @@ class MaskOnFileGridd(MapTransform):
             return case  # a host loaded the image: its own grid is the displayed one
         for key in self.key_iterator(case):
             stored = mask_on_file_grid(case[key], image.meta)
-            stored = stored if image.meta["file_format"] == "nifti" else stored.T  # (rows, columns) to (x, y)
-            case[key] = torch.from_numpy(np.ascontiguousarray(stored))
+            # (x, y[, z]) to (x, y, z); (rows, columns) to (x, y)
+            stored = np.atleast_3d(stored) if image.meta["file_format"] == "nifti" else stored.T
+            case[f"{key}_displayed"], case[key] = case[key], torch.from_numpy(np.ascontiguousarray(stored))
         shape, affine = np.array(stored.shape, dtype=np.int64), np.asarray(image.meta["file_affine"])
         meta = {**image.meta, "spatial_shape": shape, "original_affine": affine}
         case[self.image_key] = MetaTensor(image, meta=meta, applied_operations=list(image.applied_operations))

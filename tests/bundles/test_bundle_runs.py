@@ -179,7 +179,7 @@ def test_killed_and_resumed_equals_uninterrupted(bundle: Path, phantoms: Path, t
         *command(bundle, ["train"], **overrides, model_dir=tmp_path / "b", output_dir=tmp_path / "out_b"),
     ]
     process = subprocess.Popen(killed)
-    checkpoint = tmp_path / "b" / "checkpoint_last.pt"
+    checkpoint = tmp_path / "b" / "training" / "checkpoint_last.pt"
     deadline = time.monotonic() + 120
     while not checkpoint.is_file() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -189,7 +189,7 @@ def test_killed_and_resumed_equals_uninterrupted(bundle: Path, phantoms: Path, t
     assert torch.load(checkpoint, weights_only=True)["epoch"] < 4
     subprocess.run(killed, check=True)
 
-    for name in ("checkpoint_last.pt", "model.pt"):
+    for name in ("training/checkpoint_last.pt", "model.pt"):
         a, b = (torch.load(tmp_path / run / name, weights_only=True) for run in ("a", "b"))
         a, b = (state.get("network", state) for state in (a, b))
         assert list(a) == list(b)

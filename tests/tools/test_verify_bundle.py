@@ -116,7 +116,7 @@ BROKEN = {
     ),
     "over budget": (
         "line budgets",
-        "inference.json has 155 lines, at most 80",
+        "inference.json has 157 lines, at most 80",
         in_config("inference.json", FIRST, MANY),
     ),
     "train and inference disagree": (
@@ -171,8 +171,8 @@ BROKEN = {
     ),
     "channel without a name": (
         "network outputs",
-        "channel_def must name the channels 0 to 1",
-        in_metadata(lambda m: formats(m)["outputs"]["pred"].update(num_channels=2)),
+        "channel_def must name the channels 0 to 2",
+        in_metadata(lambda m: formats(m)["outputs"]["pred"].update(num_channels=3)),
     ),
     "personal path": (
         "no personal paths",
@@ -386,6 +386,22 @@ class TestRunning:
             assert "the weights are others" in result.detail
             assert failures(static_results(opened)) == []  # the file itself keeps to the rules
 
+    def test_torchscript_is_traced_where_it_cannot_be_scripted(self, small: Path, tmp_path: Path) -> None:
+        fact = programs.observed("TorchScript", lambda: programs.torchscript(small, tmp_path))
+        with opened_bundle(small) as opened:
+            results = running_results(opened, Observed(facts={"TorchScript": fact}, written=[]))
+        result = next(r for r in results if r.name == "TorchScript")
+        assert result.status is Status.PASS, result.detail
+        assert "traced: same output within" in result.detail
+        assert "not scriptable (" in result.detail
+
+    def test_torchscript_needs_weights(self, tmp_path: Path) -> None:
+        fact = programs.observed("TorchScript", lambda: programs.torchscript(BUNDLE, tmp_path))
+        with opened_bundle(BUNDLE) as opened:
+            results = running_results(opened, Observed(facts={"TorchScript": fact}, written=[]))
+        result = next(r for r in results if r.name == "TorchScript")
+        assert (result.status, result.detail) == (Status.SKIPPED, "there are no weights")
+
     def test_golden_output_is_the_repositorys_alone(self, packed: Path) -> None:
         with opened_bundle(packed) as opened, pytest.raises(PackError, match="never changed"):
             write_golden(opened, {})
@@ -472,6 +488,11 @@ def test_a_bundle_with_weights_passes_and_reproduces_its_golden_output(small: Pa
     results = all_pass(bundle)
     assert results["weights fit the network"].status is Status.PASS
     assert results["golden output"].status is Status.PASS
+    assert results["TorchScript"].status is Status.PASS
+    packed = pack_bundle(PackRequest(bundle=str(bundle), output=tmp_path / "dist", proof=False)).folder
+    results = all_pass(packed)
+    for name in ("golden output", "TorchScript", "card of a packed bundle"):
+        assert results[name].status is Status.PASS, results[name]
 
 
 @pytest.mark.slow

@@ -13,7 +13,9 @@ from typing import Any
 import common
 
 from .archive import write_archive
+from .card import CARD, contents_of, packed_card
 from .configs import merged_configs, packed_configs
+from .golden import GOLDEN, golden_of
 from .manifest import MANIFEST, WEIGHTS, describe_data, write_manifest
 from .proof import Proof, prove
 from .sources import BundleSource, PackError, plain_files, read_object, read_source
@@ -91,12 +93,15 @@ def pack_bundle(request: PackRequest, *, on_step: Callable[[str], None] = lambda
     weights = request.weights or source.weights
     if weights is not None:
         check_weights(weights, inference, overlays=overlays, available=list(source.overlays()))
+    texts = packed_configs(source, overlays, laterality=request.laterality)
+    names = [overlay.name for overlay in overlays]
+    contents = contents_of(overlays=names, inference=inference, weights=weights, data=data)
+    texts[CARD] = packed_card(source, contents)
     with staging(request.output) as place:
         staged, zipped = place / folder.name, place / archive.name
         on_step(STEPS[2])
-        write_folder(
-            staged, source, packed_configs(source, overlays, laterality=request.laterality), weights=weights
-        )
+        golden = golden_of(source, weights, inference)
+        write_folder(staged, source, texts, weights=weights, golden=golden)
         manifest = write_manifest(staged, source, overlays=overlays, laterality=side, training_data=data)
         on_step(STEPS[3])
         write_archive(staged, zipped)
@@ -131,25 +136,33 @@ def is_packed(folder: Path) -> bool:
 
 
 def write_folder(
-    folder: Path, source: BundleSource, configs: Mapping[str, str], *, weights: Path | None
+    folder: Path,
+    source: BundleSource,
+    texts: Mapping[str, str],
+    *,
+    weights: Path | None,
+    golden: Path | None = None,
 ) -> None:
     """Write the packed bundle, all but its manifest.
 
     Args:
         folder: a new folder.
         source: the bundle in the repository.
-        configs: texts by path, as `packed_configs` returns them.
+        texts: by path: configurations as `packed_configs` returns them, and the card.
         weights: copied to ``models/model.pt``; None: ``models`` stays empty.
+        golden: copied to ``models/golden.json``; None: there is none.
     """
-    for path, text in configs.items():
+    for path, text in texts.items():
         _write(folder / path, text)
     copies = {path: path.relative_to(source.folder) for path in plain_files(source.folder / "docs")}
+    copies.pop(source.folder / CARD, None)
     copies |= {path: path.relative_to(source.folder) for path in source.folder.glob("configs/*.conf")}
     copies[source.folder / "LICENSE"] = Path("LICENSE")
     package = Path(common.__file__).resolve().parent
     copies |= {path: Path("scripts", "common") / path.relative_to(package) for path in plain_files(package)}
     if weights is not None:
         copies[weights] = Path(WEIGHTS)
+        copies |= {} if golden is None else {golden: Path(GOLDEN)}
     else:
         _write(folder / "models" / ".gitkeep", "")
     for path, target in copies.items():

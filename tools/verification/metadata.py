@@ -141,5 +141,8 @@ def _unnamed_channels(tensor: Mapping[str, Any], *, where: str) -> Iterator[str]
     channels, names = tensor.get("num_channels"), tensor.get("channel_def")
     if not isinstance(channels, int) or not isinstance(names, dict):
         yield f"{where} must have a whole number num_channels and an object channel_def"
-    elif sorted(names) != sorted(str(channel) for channel in range(channels)):
+        return
+    # one channel of logits makes a mask of two values, which MONAI Label shows as labels
+    allowed = {channels, 2} if channels == 1 else {channels}
+    if not any(sorted(names) == sorted(map(str, range(count))) for count in allowed):
         yield f"{where}: channel_def must name the channels 0 to {channels - 1}, got {', '.join(names)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tools.packing import PackError, manifest_differences
+from tools.packing import PackError, manifest_differences, repository_only
 from tools.packing.configs import strings
 from tools.packing.isolated import REPOSITORY
 
@@ -36,6 +36,16 @@ def standing_alone(bundle: OpenedBundle) -> Iterator[str]:
         for text in strings(bundle.read(name)):
             if text.startswith(tuple(f"{package}." for package in REPOSITORY)):
                 yield f"{name}: {text}"
+
+
+@check(
+    "card of a packed bundle", fix="pack the bundle with tools.pack_bundle, which writes its commands anew"
+)
+def card(bundle: OpenedBundle) -> Iterator[str]:
+    """No command or link of the model card works in the repository alone."""
+    _only_packed(bundle)
+    for found in repository_only(bundle.text("docs/README.md")):
+        yield f"docs/README.md: {found} works in the repository alone"
 
 
 def _only_packed(bundle: OpenedBundle) -> None:

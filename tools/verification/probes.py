@@ -47,6 +47,7 @@ def main(folder: Path, scratch: Path, repository: str) -> None:
         "components": lambda: f"{isolated.check_configs(folder)} targets, and every reference",
         "network in and out": lambda: net_in_out(folder),
         "network run": lambda: network_run(folder, scratch),
+        "TorchScript": lambda: torchscript(folder, scratch),
         "properties of train": lambda: properties(folder, scratch, "train"),
         "properties of evaluate": lambda: properties(folder, scratch, "train", "evaluate"),
         "inference elsewhere": lambda: inference(folder, scratch),
@@ -74,14 +75,8 @@ def reason(error: BaseException) -> str:
 
 
 def packing_program() -> ModuleType:
-    """Return `tools.packing.isolated` by its file: the package would import the repository's code."""
-    path = Path(__file__).resolve().parents[1] / "packing" / "isolated.py"
-    spec = importlib.util.spec_from_file_location("isolated", path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} must be a module")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Return `tools.packing.isolated`."""
+    return _program("packing", "isolated")
 
 
 def net_in_out(folder: Path) -> str:
@@ -129,6 +124,41 @@ def network_run(folder: Path, scratch: Path) -> Fact:
         raise ValueError("the output must be finite, got numbers that are not")
     changed = not torch.equal(*outputs)
     return {"weights": parts["weights"], "text_changes_output": changed, "golden": golden_output(outputs[0])}
+
+
+def torchscript(folder: Path, scratch: Path) -> str | Fact:
+    """Export the network with its weights as the model zoo does, by scripting; where that fails, by tracing.
+
+    Raises:
+        ValueError: when neither gives the network's own output.
+    """
+    import torch
+    from monai.bundle import ckpt_export
+
+    weights = folder / "models" / "model.pt"
+    if not weights.is_file():
+        return {"skipped": "there are no weights"}
+    configs, path = folder / "configs", scratch / "model.ts"
+    try:
+        ckpt_export(
+            net_id="network_def",
+            filepath=str(path),
+            ckpt_file=str(weights),
+            meta_file=str(configs / "metadata.json"),
+            config_file=str(configs / "inference.json"),
+            bundle_root=str(folder),
+        )
+        torch.jit.load(str(path))
+        return "scripted by ckpt_export, and loads"
+    except Exception as error:  # whatever the compiler does not understand
+        refused = reason(error).splitlines()[0][:120]
+    parts = packing_program().inference_parts(folder, _of_bundle(folder, "checks.load_weights"))
+    cases = list(_fixed_cases(parts["preprocessing"], scratch))
+    image, text = (torch.stack([torch.as_tensor(case[key]) for case in cases]) for key in ("image", "text"))
+    image = image.as_tensor() if hasattr(image, "as_tensor") else image
+    program = _program("exporting", "torchscript")
+    difference = program.traced_difference(parts["network"], image, text, path)
+    return f"traced: same output within {difference:.1g}, one case and two; not scriptable ({refused})"
 
 
 def golden_output(logits: Any) -> Fact:
@@ -233,6 +263,17 @@ def _fixed_picture(scratch: Path) -> Path:
 def _fixed_cases(preprocessing: Any, scratch: Path) -> Iterator[Mapping[str, Any]]:
     for text in (SENTENCE, ""):
         yield preprocessing({"id": "fixed", "image": str(_fixed_picture(scratch)), "text": text})
+
+
+def _program(package: str, name: str) -> ModuleType:
+    """Return `tools.<package>.<name>` by its file: the package would import the repository's code."""
+    path = Path(__file__).resolve().parents[1] / package / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} must be a module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _of_bundle(folder: Path, name: str) -> Any:

@@ -13,6 +13,7 @@ FIXES = {
     "components": "correct the name of the class, function or reference in the named configuration",
     "network in and out": "let num_channels and dtype in configs/metadata.json say what network_def gives",
     "network run": "ship the weights that belong to inference.json with the overlays of their training",
+    "TorchScript": "keep Python that depends on tensors' values out of forward, as the error names it",
     "properties of train": "give train.json the named key: see monai/bundle/properties.py",
     "properties of evaluate": "give train.json or evaluate.json the named key: see monai/bundle/properties.py",
     "inference elsewhere": "derive every path from @bundle_root, and write below @output_dir alone",
@@ -49,6 +50,8 @@ def _result(name: str, observed: Observed) -> Result:
         )
     if "problem" in fact:
         return Result(name=shown, status=Status.FAIL, detail=fact["problem"], fix=FIXES[name])
+    if isinstance(fact["seen"], dict) and "skipped" in fact["seen"]:
+        return Result(name=shown, status=Status.SKIPPED, detail=fact["seen"]["skipped"])
     if name != "network run":
         return Result(name=shown, status=Status.PASS, detail=str(fact["seen"]))
     if fact["seen"]["weights"]:

@@ -29,7 +29,7 @@ from .golden import check_may_have_golden, write_golden
 from .logging_conf import logging_conf
 from .metadata import inputs, outputs, pins, schema_result, structure, version_in_changelog
 from .opened import OpenedBundle, opened_bundle
-from .packed import manifest, standing_alone
+from .packed import card, manifest, standing_alone
 from .process import observe
 from .running import running_results
 
@@ -38,7 +38,7 @@ STATIC_CHECKS: tuple[Check, ...] = (
     *(structure, version_in_changelog, pins, inputs, outputs),
     *(expressions, expression_lengths, foreign_references, line_budgets, shared_keys, overlay_keys),
     *(largest_files, large_files, personal_paths, pickles, weights_are_tensors),
-    *(manifest, standing_alone),
+    *(manifest, standing_alone, card),
 )
 
 

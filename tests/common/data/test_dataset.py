@@ -144,3 +144,33 @@ def test_an_image_or_a_folder_becomes_cases(tmp_path: Path) -> None:
         single_case(tmp_path / "empty", "")
     with pytest.raises(ValueError, match="does not exist: check --image"):
         single_case(tmp_path / "absent.png", "")
+
+
+class Keep:
+    """Reads nothing: what the data set makes of a case stays as it is."""
+
+    def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
+        return data
+
+
+def test_cases_of_a_host_get_names_and_sentences_of_sidecars(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("upper left lung", encoding="utf-8")
+    (tmp_path / "b.json").write_text('{"text": "no findings", "laterality": "patient"}', encoding="utf-8")
+    data = [{"image": str(tmp_path / f"{name}.png")} for name in "abc"]
+    with_sidecars = CaseDataset(data, Compose([Keep()]), progress=False, sidecar_text=True)
+    assert with_sidecars.is_from_host
+    assert [case["id"] for case in with_sidecars.data] == ["a", "b", "c"]
+    assert [case.get("text") for case in with_sidecars.data] == ["upper left lung", "no findings", None]
+    assert [case.get("laterality") for case in with_sidecars.data] == [None, "patient", None]
+    without = CaseDataset(data, Compose([Keep()]), progress=False)
+    assert not any("text" in case for case in without.data)
+    assert not any("id" in case for case in data)
+
+
+@pytest.mark.parametrize("text", ["", None, "lower right lung"])
+def test_a_sentence_that_is_given_is_kept(text: str | None, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("upper left lung", encoding="utf-8")
+    data = [{"id": "1", "image": str(tmp_path / "a.png"), "text": text}]
+    dataset = CaseDataset(data, Compose([Keep()]), progress=False, sidecar_text=True)
+    assert not dataset.is_from_host
+    assert dataset.data == data

@@ -20,6 +20,7 @@ from common.dicom import (
     segmentation_dataset,
     sentence_for_image,
     sentence_from_dicom,
+    usual_laterality,
 )
 from common.text import read_findings
 
@@ -332,3 +333,8 @@ class TestLaterality:
             "Opacity in the lower right lung.",
             "",
         )
+
+
+def test_endoscopes_know_no_patient() -> None:
+    usual = [usual_laterality(name) for name in ("CR", "CT", "", "ES", "es")]
+    assert usual == ["patient", "patient", "patient", "image", "image"]

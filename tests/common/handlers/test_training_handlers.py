@@ -41,8 +41,18 @@ class Validator(Workflow):
             self.state.best_metric, self.state.best_metric_epoch = value, epoch
 
 
+class HostCases(list):
+    is_from_host = True
+
+
 def training(
-    folder: Path, epochs: int, *, values: list[float] | None = None, patience: int = 0, resume: bool = True
+    folder: Path,
+    epochs: int,
+    *,
+    values: list[float] | None = None,
+    patience: int = 0,
+    resume: bool = True,
+    cases: type[list] = list,
 ) -> TextGuidedTrainer:
     torch.manual_seed(0)
     network = Noisy()
@@ -56,7 +66,7 @@ def training(
     engine = TextGuidedTrainer(
         device="cpu",
         max_epochs=epochs,
-        train_data_loader=DataLoader(data, batch_size=2, shuffle=True),
+        train_data_loader=DataLoader(cases(data), batch_size=2, shuffle=True),
         network=network,
         optimizer=optimizer,
         objective=lambda outputs, batch, epoch: {"mse": ((outputs["logits"] - batch["label"]) ** 2).mean()},
@@ -103,6 +113,12 @@ def test_resume_false_starts_anew(tmp_path: Path) -> None:
     training(tmp_path, 2).run()
     engine = training(tmp_path, 1, resume=False)
     engine.run()
+    assert read_tensors(tmp_path / "last.pt")["epoch"] == 1
+
+
+def test_a_training_that_a_host_asks_for_starts_anew(tmp_path: Path) -> None:
+    training(tmp_path, 2).run()
+    training(tmp_path, 1, cases=HostCases).run()
     assert read_tensors(tmp_path / "last.pt")["epoch"] == 1
 
 

@@ -115,8 +115,12 @@ def test_mask_on_the_file_grid_is_what_monai_label_writes(
     # Then it writes the transposed array with ITK, whose x comes last; NIfTI stores x first again.
     stored = read_stored(phantom_file)
     written = result.numpy() if format_name.startswith("nifti") else result.numpy().T
+    # A NIfTI file of two axes comes back with a third of length 1: without it there would be no affine.
+    written = written[..., 0] if written.ndim > stored.ndim else written
     np.testing.assert_array_equal(written > 0, bright(stored, format_name))
     np.testing.assert_array_equal(meta["original_affine"], meta["file_affine"])
+    assert done["pred_displayed"].shape == (1, 64, 96)
+    np.testing.assert_array_equal(done["pred_displayed"][0].numpy() > 0, phantom > 150)
     assert "spatial_shape" in case["image"].meta
     assert tuple(case["image"].meta["spatial_shape"]) == (64, 96)
 

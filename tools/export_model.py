@@ -1,0 +1,224 @@
+"""Write a bundle's network for other runtimes: ``python -m tools.export_model BUNDLE``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperCommand
+
+from tools.exporting import (
+    FORMATS,
+    ExportError,
+    ExportRequest,
+    Exports,
+    Row,
+    export_model,
+    markdown_document,
+    steps_of,
+)
+from tools.packing import PackError
+from tools.reproduce import repeat_options
+
+WIDTH = 150  # of the table in a file or a pipe
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+class SeveralValues(TyperCommand):
+    """A command whose ``--overlay`` and ``--format`` take several values at once."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the options before each of their values, then parse as usual."""
+        return super().parse_args(ctx, repeat_options(args, ("--overlay", "--format")))
+
+
+@app.command(cls=SeveralValues)
+def main(
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a bundle in bundles/, its folder, or a packed folder.", show_default=False
+        ),
+    ],
+    overlay: Annotated[
+        list[str] | None,
+        typer.Option(help="Overlays of the bundle, or JSON files, merged in this order.", show_default=False),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="State dict of the network. [default: models/model.pt of the bundle]", show_default=False
+        ),
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Export untrained where there are no weights.")
+    ] = False,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help=f"Any of {', '.join(FORMATS)}. [default: all]", show_default=False),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("exports"),
+    batch: Annotated[int, typer.Option(help="Images of the larger batch that is timed.")] = 4,
+    repeats: Annotated[int, typer.Option(help="Timed rounds of every batch.")] = 7,
+    device: Annotated[str, typer.Option(help="Of the network; onnxruntime always takes the CPU.")] = "cpu",
+    json_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            help="JSON list to which the measurement is added (one of the same name is replaced), and a table in "
+            "Markdown beside it.",
+            show_default=False,
+        ),
+    ] = None,
+    bundles: Annotated[Path, typer.Option(help="Folder of the bundles.")] = Path("bundles"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")
+    ] = False,
+) -> None:
+    """Write the network of a bundle as TorchScript (traced), ONNX and `torch.export` program.
+
+    Each takes `image` (B, 3, rows, columns) float32 and `text` (B, 2, tokens) int64 and gives `logits` (B, 1, rows,
+    columns); B is free. Each is read again in its own runtime and compared with the network on one and on three
+    pictures, with a sentence, a blank one and one that is too long: where a logit differs by more than 1e-4, no file is
+    written. The `.json` beside them says how to feed them.
+
+    Ends with 0 when all formats were written, 1 when one could not be (its row says why), 2 when nothing could begin.
+
+    **Examples**
+
+        python -m tools.export_model ssa_segmentation --overlay light --weights model.pt
+
+        python -m tools.export_model dist/ssa_segmentation --format onnx --output /srv/models
+
+        python -m tools.export_model baseline_segmentation --overlay unet --random-weights --json sizes.json
+    """
+    request = ExportRequest(
+        bundle=bundle,
+        overlays=tuple(overlay or ()),
+        weights=weights,
+        random_weights=random_weights,
+        formats=tuple(dict.fromkeys(formats or FORMATS)),
+        output=output,
+        batch=batch,
+        repeats=repeats,
+        device=device,
+        bundles=bundles,
+        overwrite=overwrite,
+    )
+    messages = Console(stderr=True, soft_wrap=True)
+    try:
+        known = [] if json_file is None else read_list(json_file)
+        exports = with_progress(request)
+        if json_file is not None:
+            write_list(json_file, known, exports.as_json())
+    except (PackError, OSError) as error:
+        messages.print(f"error: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(code=2) from error
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
+    console.print(table(exports))
+    if exports.sidecar is not None:
+        messages.print(f"how to feed them: {exports.sidecar}", markup=False, highlight=False)
+    if not exports.complete:
+        raise typer.Exit(code=1)
+
+
+def with_progress(request: ExportRequest) -> Exports:
+    """Export while a bar shows the step."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    steps = steps_of(request)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(steps[0], total=len(steps))
+
+        def on_step(step: str) -> None:
+            bar.update(task, description=step, completed=steps.index(step))
+
+        return export_model(request, on_step=on_step)
+
+
+def table(exports: Exports) -> Table:
+    """One row a format: size, duration, difference and latencies, or why there is none."""
+    summary = exports.summary
+    size = "×".join(map(str, summary["image_size"]))
+    weights = "random weights" if summary["random_weights"] else f"weights {summary['weights'][:12]}…"
+    threads = summary["threads"]
+    rows = Table(
+        title=f"{exports.name}: {summary['network']}, {size}, {weights}, {threads} thread{'s' * (threads > 1)}",
+        title_justify="left",
+    )
+    batches = sorted({batch for row in exports.rows for batch in row.milliseconds}, key=int)
+    rows.add_column("format", no_wrap=True)
+    rows.add_column("runtime")
+    for column in (
+        "MB",
+        "seconds to export",
+        "largest difference",
+        *(f"ms/image, batch {b}: passed (processor)" for b in batches),
+    ):
+        rows.add_column(column, justify="right")
+    rows.add_column("note", overflow="fold")
+    for row in exports.rows:
+        rows.add_row(row.format, row.runtime, *cells(row, batches), Text(row.note))
+    return rows
+
+
+def cells(row: Row, batches: list[str]) -> list[str]:
+    """The numbers of a row; empty where there are none."""
+    megabytes = "" if row.megabytes is None else f"{row.megabytes:.1f}"
+    seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
+    difference = "" if row.difference is None else f"{row.difference:.1g}"
+    times = [
+        f"{row.milliseconds[b]:.1f} ({row.processor_milliseconds[b]:.1f})" if b in row.milliseconds else ""
+        for b in batches
+    ]
+    return [megabytes, seconds, difference, *times]
+
+
+def read_list(path: Path) -> list[dict[str, Any]]:
+    """Return the measurements in a file of ``--json``; none where there is no file.
+
+    Raises:
+        ExportError: when the file holds something else.
+    """
+    if not path.exists():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"{path} must be JSON: {error} (--json)") from error
+    if not isinstance(content, list) or not all(
+        isinstance(e, dict) and {"name", "rows"} <= e.keys() for e in content
+    ):
+        raise ExportError(f"{path} must be a list of measurements of this tool (--json)")
+    return content
+
+
+def write_list(path: Path, known: list[dict[str, Any]], measured: dict[str, Any]) -> None:
+    """Write `known` with `measured` in the place of the one of its name, else at the end; a table beside it."""
+    names = [entry["name"] for entry in known]
+    entries = [measured if entry["name"] == measured["name"] else entry for entry in known]
+    entries += [] if measured["name"] in names else [measured]
+    texts = {
+        path: json.dumps(entries, indent=2, ensure_ascii=False) + "\n",
+        path.with_suffix(".md"): markdown_document(entries),
+    }
+    for file, text in texts.items():
+        part = file.with_name(f".{file.name}.part")
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(file)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,27 @@
+"""Exporting a bundle's network to TorchScript, ONNX and `torch.export`, with parity checked in each runtime."""
+
+from __future__ import annotations
+
+from .comparing import largest_difference, milliseconds_per_image
+from .export import Exports, Row, export_model, steps_of
+from .opened import OpenedModel, opened_model
+from .request import FORMATS, ExportError, ExportRequest
+from .tables import markdown_document, markdown_table
+from .torchscript import TOLERANCE
+
+__all__ = [
+    "FORMATS",
+    "TOLERANCE",
+    "ExportError",
+    "ExportRequest",
+    "Exports",
+    "OpenedModel",
+    "Row",
+    "export_model",
+    "largest_difference",
+    "markdown_document",
+    "markdown_table",
+    "milliseconds_per_image",
+    "opened_model",
+    "steps_of",
+]

@@ -1,0 +1,1 @@
+"""MONAI Deploy: an application for every packed bundle (`app`), and the environment that runs it."""

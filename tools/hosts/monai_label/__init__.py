@@ -1,0 +1,1 @@
+"""MONAI Label: its environment, and its server with packed bundles."""

@@ -1,0 +1,1 @@
+"""Reading of videos: transformers imports the name, segmentation does not use it."""
