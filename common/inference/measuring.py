@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..metrics.text_mask_consistency import (
-    MIN_COMPONENT,
     MIN_SHARE,
     Consistency,
+    consistency_of,
     count_components,
     findings_of,
     named_sides,
-    text_mask_consistency,
     zone_shares,
 )
 from ..text.findings import Findings, read_findings
@@ -113,9 +112,11 @@ def measures(segmentation: Segmentation) -> CaseMeasures:
     findings = findings_of(segmentation.sentence)
     if findings is not None and info.anatomy != "auto":
         findings = read_findings(segmentation.sentence, anatomy=info.anatomy)
-    anatomy = anatomy_of_case(segmentation)
-    agreement = text_mask_consistency(mask, findings, laterality=info.laterality)
-    occupied = occupied_zones(mask, anatomy=anatomy, laterality=info.laterality)
+    anatomy = anatomy_of_case(info.anatomy, findings)
+    shares = zone_shares(mask > 0, anatomy=anatomy, laterality=info.laterality)
+    count = count_components(mask)
+    agreement = Consistency() if findings is None else consistency_of(findings, shares=shares, count=count)
+    occupied = tuple(zone for zone, share in shares.items() if share > 0 and share >= MIN_SHARE)
     flat = mask.ndim == 2
     reasons = contradictions(mask, findings, occupied, levels=flat)
     area, volume, note = size(segmentation)
@@ -128,7 +129,7 @@ def measures(segmentation: Segmentation) -> CaseMeasures:
         share=float(mask.mean()),
         side=side_name({side for side, _ in occupied}, anatomy=anatomy),
         zones=tuple(f"{level} {side}" for side, level in occupied) if flat else (),
-        count=count_components(mask),
+        count=count,
         mean_probability=float(segmentation.probability[mask > 0].mean()) if mask.any() else None,
         **_agreement(agreement, levels=flat),
         contradiction=bool(reasons),
@@ -145,11 +146,10 @@ def measures(segmentation: Segmentation) -> CaseMeasures:
     )
 
 
-def anatomy_of_case(segmentation: Segmentation) -> str:
+def anatomy_of_case(named: str, findings: Findings | None) -> str:
     """Return "lung" or "polyp": what the bundle is for, else what the sentence speaks of, else lungs."""
-    if segmentation.info.anatomy != "auto":
-        return segmentation.info.anatomy
-    findings = findings_of(segmentation.sentence)
+    if named != "auto":
+        return named
     return "lung" if findings is None else findings.anatomy
 
 
@@ -164,12 +164,6 @@ def size(segmentation: Segmentation) -> tuple[float | None, float | None, str]:
     if mask.ndim == 3:
         return None, total / MM3_PER_ML, ""
     return total, None, DETECTOR if meta.get("spacing_kind") == "detector" else ""
-
-
-def occupied_zones(mask: np.ndarray, *, anatomy: str, laterality: str) -> tuple[Zone, ...]:
-    """Return the `(side, level)` that a mask occupies, in the order of the anatomy's zones."""
-    shares = zone_shares(mask > 0, anatomy=anatomy, laterality=laterality, min_component=MIN_COMPONENT)
-    return tuple(zone for zone, share in shares.items() if share > 0 and share >= MIN_SHARE)
 
 
 def side_name(sides: set[str], *, anatomy: str) -> str | None:

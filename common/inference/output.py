@@ -9,6 +9,7 @@ import torch
 from ..dicom.segmentation import write_segmentation
 from ..dicom.structured_report import write_measurement_report
 from ..dicom.volume import mask_to_frames, series_headers
+from ..metrics.text_mask_consistency import findings_of
 from ..transforms.saving import safe_name, save_mask
 from .measuring import anatomy_of_case, measures
 from .result import Segmentation
@@ -54,7 +55,7 @@ def _save_dicom(segmentation: Segmentation, place: Path, *, uid_seed: str | None
         mask_to_frames(segmentation.mask, segmentation.meta),
         source,
         place.with_name(f"{place.name}.seg.dcm"),
-        codes=info.codes_for(anatomy_of_case(segmentation)),
+        codes=info.codes_for(anatomy_of_case(info.anatomy, findings_of(segmentation.sentence))),
         algorithm_name=info.name[:64],
         algorithm_version=info.algorithm_version,
         grid="stored",

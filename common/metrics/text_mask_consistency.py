@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +81,26 @@ def text_mask_consistency(
     if findings is None:
         return Consistency()
     shares = zone_shares(binary, anatomy=findings.anatomy, laterality=laterality, min_component=min_component)
+    count = count_components(binary, min_component=min_component) if named_count(findings) is not None else 0
+    return consistency_of(findings, shares=shares, count=count, min_share=min_share)
+
+
+def consistency_of(
+    findings: Findings, *, shares: Mapping[tuple[str, str], float], count: int, min_share: float = MIN_SHARE
+) -> Consistency:
+    """Compare what is known of a mask with what its sentence says; see `text_mask_consistency`.
+
+    Args:
+        findings: what the sentence says.
+        shares: of the mask in every zone, from `zone_shares` with the anatomy of the findings.
+        count: components of the mask, from `count_components`.
+        min_share: smallest share that occupies a zone, in [0, 1).
+    """
+    expected = named_count(findings)
     return Consistency(
         side=_side_agreement(shares, findings, min_share),
         zones=_zone_agreement(shares, findings, min_share),
-        count=_count_agreement(binary, findings, min_component),
+        count=None if expected is None else float(count == expected),
     )
 
 
@@ -111,6 +128,11 @@ def named_sides(findings: Findings) -> frozenset[str] | None:
     if findings.side is None:
         return None
     return frozenset({"left", "right"}) if findings.side == "bilateral" else frozenset({findings.side})
+
+
+def named_count(findings: Findings) -> int | None:
+    """Return how many components a sentence names; 0 when every finding is denied, None when it does not say."""
+    return 0 if findings.negated and not findings.zones else findings.count
 
 
 def count_components(mask: Any, *, min_component: float = MIN_COMPONENT) -> int:
@@ -162,7 +184,7 @@ def zone_shares(
 
 
 def _side_agreement(
-    shares: dict[tuple[str, str], float], findings: Findings, min_share: float
+    shares: Mapping[tuple[str, str], float], findings: Findings, min_share: float
 ) -> float | None:
     named = named_sides(findings)
     if named is None:
@@ -174,7 +196,7 @@ def _side_agreement(
 
 
 def _zone_agreement(
-    shares: dict[tuple[str, str], float], findings: Findings, min_share: float
+    shares: Mapping[tuple[str, str], float], findings: Findings, min_share: float
 ) -> float | None:
     if not findings.zones and not findings.negated:
         return None
@@ -183,12 +205,5 @@ def _zone_agreement(
     return len(occupied & findings.zones) / len(union) if union else 1.0
 
 
-def _count_agreement(binary: np.ndarray, findings: Findings, min_component: float) -> float | None:
-    expected = 0 if findings.negated and not findings.zones else findings.count
-    if expected is None:
-        return None
-    return float(count_components(binary, min_component=min_component) == expected)
-
-
-def _present(shares: dict[Any, float], min_share: float) -> set[Any]:
+def _present(shares: Mapping[Any, float], min_share: float) -> set[Any]:
     return {name for name, share in shares.items() if share > 0 and share >= min_share}

@@ -247,7 +247,7 @@ def _write_png(stored: np.ndarray, meta: Mapping[str, Any], path: Path) -> None:
         if order != DisplayOrder.identity(2):
             note = PngInfo()
             note.add_text(DISPLAY_NOTE, " ".join(str(int(number)) for number in (*order.axes, *order.flips)))
-    Image.fromarray(stored * np.uint8(WHITE)).save(path, format="PNG", pnginfo=note)
+    Image.fromarray(stored * np.uint8(WHITE)).save(path, format="PNG", pnginfo=note, compress_level=1)
 
 
 def _write_nifti(stored: np.ndarray, meta: Mapping[str, Any], path: Path) -> None:

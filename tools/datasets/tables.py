@@ -46,7 +46,7 @@ def read_table(path: Path, *, separators: Sequence[str] = (",",)) -> list[TableR
     Raises:
         SourceError: if the file is empty, unreadable, badly separated or lacks its image column.
     """
-    records = _xlsx_records(path) if path.suffix.lower() == ".xlsx" else _csv_records(path, separators)
+    records = read_records(path, separators)
     header_line, header = next(records, (0, []))
     if not any(header):
         raise SourceError(f"{path} must start with a header row such as image,mask,text, got an empty file")
@@ -85,6 +85,19 @@ def _annotation_rows(path: Path, section: str, rows: Iterable[object]) -> Iterat
             raise SourceError(f"{place} must have a string 'image_path' and a 'caption', got {str(row)[:80]}")
         caption = row.get("caption")
         yield TableRow(image=row["image_path"], place=place, text=str(caption) if caption else None)
+
+
+def read_records(path: Path, separators: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines of a csv (UTF-8) or Excel table that are not empty: their number and their values.
+
+    Args:
+        path: a ``.xlsx`` file, or a text file of any name.
+        separators: that a csv may use; any other is an error that says so.
+
+    Raises:
+        SourceError: when the file is unreadable or badly separated.
+    """
+    yield from _xlsx_records(path) if path.suffix.lower() == ".xlsx" else _csv_records(path, separators)
 
 
 def _csv_records(path: Path, separators: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
