@@ -55,11 +55,7 @@ def symmetric_info_nce(
         SSA does not name a temperature: 0.07 is what CLIP starts from, and here it is not learned. Groups are
         ours.
     """
-    if image.ndim != 2 or image.shape != text.shape or 0 in image.shape:
-        raise ValueError(
-            "image and text must have the same shape (B, D), neither of them 0, got "
-            f"{tuple(image.shape)} and {tuple(text.shape)}; average tokens and project to one width first."
-        )
+    check_pairs(image, text)
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be positive and finite, got {temperature}.")
     image = at_least_float32(image)
@@ -68,6 +64,15 @@ def symmetric_info_nce(
     with torch.autocast(device_type=image.device.type, enabled=False):
         scores = F.normalize(image, dim=1) @ F.normalize(text, dim=1).T / temperature
         return (F.cross_entropy(scores, targets) + F.cross_entropy(scores.T, targets)) / 2
+
+
+def check_pairs(image: Tensor, text: Tensor) -> None:
+    """Refuse image and text vectors that are not `(B, D)` both, with neither B nor D 0, by a ValueError."""
+    if image.ndim != 2 or image.shape != text.shape or 0 in image.shape:
+        raise ValueError(
+            "image and text must have the same shape (B, D), neither of them 0, got "
+            f"{tuple(image.shape)} and {tuple(text.shape)}; average tokens and project to one width first."
+        )
 
 
 def _targets(size: int, groups: Sequence[Hashable] | Tensor | None, like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
-"""Overlap, surface distances and agreement with the sentence: of cases, of sets, and for engines."""
+"""Overlap, surface distances, agreement with the sentence, and how vectors group: of cases, sets, and engines."""
 
 from .cases import CASE_COLUMNS, METRIC_DEFINITIONS, case_metrics, summarise
+from .clusters import largest_groups, silhouette, silhouette_samples
 from .cumulative import CaseTable, MicroDice, MicroIoU
 from .overlap import (
     EMPTY_RULES,
@@ -15,6 +16,7 @@ from .overlap import (
     overlap_counts,
     total_counts,
 )
+from .retrieval import SentenceRetrieval, retrieval_scores, sentence_ranks
 from .surface import SurfaceDistances, assd, hd95, surface_distances, surface_pixels
 from .text_mask_consistency import Consistency, count_components, named_sides, text_mask_consistency
 
@@ -27,6 +29,7 @@ __all__ = [
     "MicroDice",
     "MicroIoU",
     "OverlapCounts",
+    "SentenceRetrieval",
     "SurfaceDistances",
     "as_binary",
     "assd",
@@ -39,8 +42,13 @@ __all__ = [
     "iou_image",
     "iou_micro",
     "iou_score",
+    "largest_groups",
     "named_sides",
     "overlap_counts",
+    "retrieval_scores",
+    "sentence_ranks",
+    "silhouette",
+    "silhouette_samples",
     "summarise",
     "surface_distances",
     "surface_pixels",
