@@ -8,10 +8,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperCommand
 
 from tools.exporting import (
     FORMATS,
@@ -24,22 +22,14 @@ from tools.exporting import (
     steps_of,
 )
 from tools.packing import PackError
-from tools.reproduce import repeat_options
+from tools.terminal import bar_over_steps, with_several_values
 
 WIDTH = 150  # of the table in a file or a pipe
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
-class SeveralValues(TyperCommand):
-    """A command whose ``--overlay`` and ``--format`` take several values at once."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the options before each of their values, then parse as usual."""
-        return super().parse_args(ctx, repeat_options(args, ("--overlay", "--format")))
-
-
-@app.command(cls=SeveralValues)
+@app.command(cls=with_several_values("--overlay", "--format"))
 def main(
     bundle: Annotated[
         str,
@@ -132,19 +122,7 @@ def main(
 
 def with_progress(request: ExportRequest) -> Exports:
     """Export while a bar shows the step."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    steps = steps_of(request)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(steps[0], total=len(steps))
-
-        def on_step(step: str) -> None:
-            bar.update(task, description=step, completed=steps.index(step))
-
+    with bar_over_steps(steps_of(request)) as on_step:
         return export_model(request, on_step=on_step)
 
 

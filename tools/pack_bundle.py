@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from typer.core import TyperCommand
 
 from tools.packing import STEPS, Packed, PackError, PackRequest, pack_bundle
-from tools.reproduce import repeat_options
+from tools.terminal import bar_over_steps, with_several_values
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
-class SeveralOverlays(TyperCommand):
-    """A command whose ``--overlay`` takes several values at once."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the option before each of its values, then parse as usual."""
-        return super().parse_args(ctx, repeat_options(args, ("--overlay",)))
-
-
-@app.command(cls=SeveralOverlays)
+@app.command(cls=with_several_values("--overlay"))
 def main(
     bundle: Annotated[
         str, typer.Argument(help="Name of a bundle in bundles/, or its folder.", show_default=False)
@@ -100,18 +90,7 @@ def main(
 
 def with_progress(request: PackRequest) -> Packed:
     """Pack while a bar shows the step."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("read the bundle", total=len(STEPS))
-
-        def on_step(step: str) -> None:
-            bar.update(task, description=step, completed=STEPS.index(step))
-
+    with bar_over_steps(STEPS) as on_step:
         return pack_bundle(request, on_step=on_step)
 
 

@@ -8,14 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from typer.core import TyperCommand
 
-from tools.reproduce import repeat_options
+from tools.terminal import with_several_values
 
 if TYPE_CHECKING:
     from tools.prediction import Outcome
@@ -25,15 +24,7 @@ REFUSED, SOME_FAILED, INTERRUPTED = 1, 3, 130
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
-class SeveralOverlays(TyperCommand):
-    """A command whose ``--overlay`` takes several values at once."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the option before each of its values, then parse as usual."""
-        return super().parse_args(ctx, repeat_options(args, ("--overlay",)))
-
-
-@app.command(cls=SeveralOverlays)
+@app.command(cls=with_several_values("--overlay"))
 def main(
     bundle: Annotated[
         str,

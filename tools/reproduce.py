@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from typer.core import TyperCommand
 
 from tools.experiments import (
     ExperimentError,
@@ -31,34 +30,14 @@ from tools.experiments import (
 )
 from tools.experiments.report import quoted
 from tools.experiments.runner import write_json, write_text
+from tools.terminal import with_several_values
 
 SEVERAL = ("--overlay", "--seeds", "--only")
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
 
-class SeveralValues(TyperCommand):
-    """A command whose list options take several values at once: ``--seeds 42 43``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the option before each of its values, then parse as usual."""
-        return super().parse_args(ctx, repeat_options(args, SEVERAL))
-
-
-def repeat_options(args: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return ``--seeds 42 --seeds 43`` for ``--seeds 42 43``; other arguments stay as they are."""
-    expanded: list[str] = []
-    current = None
-    for arg in args:
-        if arg.startswith("--"):
-            current = arg if arg in names else None
-        elif current is not None and expanded[-1] != current:
-            expanded.append(current)
-        expanded.append(arg)
-    return expanded
-
-
-@app.command(cls=SeveralValues)
+@app.command(cls=with_several_values(*SEVERAL))
 def main(
     bundle: Annotated[
         str, typer.Argument(help="Name of a bundle in bundles/, or its folder.", show_default=False)

@@ -29,7 +29,8 @@ from tools.experiments import (
 from tools.experiments.jobs import bundle_command, option_text, slug
 from tools.experiments.report import quoted
 from tools.experiments.results import aggregate
-from tools.reproduce import Reproduction, app, repeat_options, shown
+from tools.reproduce import Reproduction, app, shown
+from tools.terminal import repeat_options
 
 TABLE = {
     "title": "Two networks",
