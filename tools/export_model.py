@@ -17,6 +17,7 @@ from tools.exporting import (
     ExportRequest,
     Exports,
     Row,
+    card_with_table,
     export_model,
     markdown_document,
     steps_of,
@@ -67,6 +68,13 @@ def main(
             show_default=False,
         ),
     ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model card whose table of exports is written anew from all that --json has of this bundle.",
+            show_default=False,
+        ),
+    ] = None,
     bundles: Annotated[Path, typer.Option(help="Folder of the bundles.")] = Path("bundles"),
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")
@@ -105,9 +113,15 @@ def main(
     messages = Console(stderr=True, soft_wrap=True)
     try:
         known = [] if json_file is None else read_list(json_file)
+        text = None if card is None else read_card(card)
         exports = with_progress(request)
+        entries = with_measured(known, exports.as_json())
         if json_file is not None:
-            write_list(json_file, known, exports.as_json())
+            write_list(json_file, entries)
+        if card is not None and text is not None:
+            write(
+                card, card_with_table(text, (e for e in entries if e["bundle"] == exports.summary["bundle"]))
+            )
     except (PackError, OSError) as error:
         messages.print(f"error: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(code=2) from error
@@ -183,19 +197,38 @@ def read_list(path: Path) -> list[dict[str, Any]]:
     return content
 
 
-def write_list(path: Path, known: list[dict[str, Any]], measured: dict[str, Any]) -> None:
-    """Write `known` with `measured` in the place of the one of its name, else at the end; a table beside it."""
+def read_card(path: Path) -> str:
+    """Return a model card that has a place for the table.
+
+    Raises:
+        ExportError: when it is missing or has none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        card_with_table(text, [])
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path} must be a model card: {error} (--card)") from error
+    return text
+
+
+def with_measured(known: list[dict[str, Any]], measured: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return `known` with `measured` in the place of the one of its name, else at the end."""
     names = [entry["name"] for entry in known]
     entries = [measured if entry["name"] == measured["name"] else entry for entry in known]
-    entries += [] if measured["name"] in names else [measured]
-    texts = {
-        path: json.dumps(entries, indent=2, ensure_ascii=False) + "\n",
-        path.with_suffix(".md"): markdown_document(entries),
-    }
-    for file, text in texts.items():
-        part = file.with_name(f".{file.name}.part")
-        part.write_text(text, encoding="utf-8", newline="\n")
-        part.replace(file)
+    return entries + ([] if measured["name"] in names else [measured])
+
+
+def write_list(path: Path, entries: list[dict[str, Any]]) -> None:
+    """Write measurements as JSON, and a table beside it."""
+    write(path, json.dumps(entries, indent=2, ensure_ascii=False) + "\n")
+    write(path.with_suffix(".md"), markdown_document(entries))
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text under a temporary name and rename it."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    part.replace(path)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from tools.exporting import (
     ExportRequest,
     Exports,
     Row,
+    card_with_table,
     export_model,
     largest_difference,
     milliseconds_per_image,
@@ -361,3 +362,34 @@ def test_every_bundle_is_exported(bundle: Path, tiny: str, tmp_path: Path) -> No
     formats = [name for name in FORMATS if not REGISTRY[name].missing()]
     exports = export_model(request(tmp_path, tiny, bundle=bundle.name, formats=formats))
     assert [row.note for row in exports.rows] == [""] * len(exports.rows)
+
+
+class TestCard:
+    CARD = "# Card\n\n<!-- exports -->\n\nold\n<!-- /exports -->\n\nrest\n"
+
+    def test_the_table_is_replaced_and_nothing_else(self) -> None:
+        entry = {
+            "bundle": "b",
+            "network": "N",
+            "overlays": [],
+            "rows": [
+                {
+                    "format": "eager",
+                    "file": None,
+                    "megabytes": 1.0,
+                    "seconds": None,
+                    "difference": None,
+                    "processor_milliseconds": {"1": 7.0},
+                }
+            ],
+        }
+        text = card_with_table(self.CARD, [entry])
+        assert "| b (N) | eager | 1.0 |  |  | 7 |" in text
+        assert "old" not in text
+        assert text.startswith("# Card\n\n<!-- exports -->\n\n| network")
+        assert text.endswith("\n<!-- /exports -->\n\nrest\n")
+        assert card_with_table(text, [entry]) == text
+
+    def test_a_card_without_a_place_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="must have the lines <!-- exports -->"):
+            card_with_table("# Card\n", [])

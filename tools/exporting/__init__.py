@@ -6,7 +6,7 @@ from .comparing import largest_difference, milliseconds_per_image
 from .export import Exports, Row, export_model, steps_of
 from .opened import OpenedModel, opened_model
 from .request import FORMATS, ExportError, ExportRequest
-from .tables import markdown_document, markdown_table
+from .tables import card_with_table, markdown_document, markdown_table
 from .torchscript import TOLERANCE
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Exports",
     "OpenedModel",
     "Row",
+    "card_with_table",
     "export_model",
     "largest_difference",
     "markdown_document",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+CARD_TABLE = re.compile(r"(?<=<!-- exports -->\n).*?(?=<!-- /exports -->)", re.DOTALL)
 COLUMNS = ("network", "format", "MB", "seconds to export", "largest difference")
 
 
@@ -31,6 +33,21 @@ def markdown_document(entries: Iterable[Mapping[str, Any]]) -> str:
     listed = list(entries)
     facts = dict.fromkeys(_conditions(entry) for entry in listed)
     return "\n".join(["# Exports", "", *facts, "", markdown_table(listed)])
+
+
+def card_with_table(card: str, entries: Iterable[Mapping[str, Any]]) -> str:
+    """Return a model card with the table of `entries` between ``<!-- exports -->`` and ``<!-- /exports -->``.
+
+    Args:
+        card: its text.
+        entries: of its bundle, as in `markdown_table`.
+
+    Raises:
+        ValueError: when the card has no such place.
+    """
+    if not CARD_TABLE.search(card):
+        raise ValueError("the card must have the lines <!-- exports --> and <!-- /exports -->, got none")
+    return CARD_TABLE.sub(lambda match: f"\n{markdown_table(entries)}\n", card)
 
 
 def _conditions(entry: Mapping[str, Any]) -> str:
