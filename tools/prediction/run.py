@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from . import engine
 from .inputs import Case
 from .journal import DONE, FAILED, Journal
 from .request import PredictError, PredictRequest
-from .stages import Loader, Saver
+from .stages import Gate, Loader, Saver
 from .texts import Sentence, Sentences
 
 LOAD_LIMIT = 512 * 2**20  # bytes of prepared cases that wait for the network
@@ -48,11 +48,13 @@ class Threads:
         network: of PyTorch, for the network; None leaves PyTorch's own number.
         load: that load and prepare.
         save: that bring masks to their grids, measure and write.
+        in_turns: whether those around the network rest while it runs, for it takes every core.
     """
 
     network: int | None
     load: int
     save: int
+    in_turns: bool = False
 
 
 def choose_threads(request: PredictRequest, *, on_cpu: bool) -> Threads:
@@ -63,6 +65,8 @@ def choose_threads(request: PredictRequest, *, on_cpu: bool) -> Threads:
         on_cpu: whether the network runs on the processor.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if on_cpu and (request.threads or torch.get_num_threads()) >= cores:
+        return Threads(request.threads, request.workers or cores, save=max(1, cores // 2), in_turns=True)
     load = request.workers or (max(1, cores // 8) if on_cpu else max(1, min(8, cores - 2)))
     return Threads(request.threads, load, save=max(1, load // 2))
 
@@ -90,6 +94,7 @@ class Run:
         self.request, self.segmenter, self.sentences = request, segmenter, sentences
         self.journal, self.on_case = journal, on_case
         self.threads = choose_threads(request, on_cpu=segmenter.info.device == "cpu")
+        self.gate = Gate()
 
     def __call__(self, tasks: Sequence[Task]) -> None:
         """Segment every task.
@@ -102,7 +107,13 @@ class Run:
         with ExitStack() as stack:
             stack.enter_context(engine.network_threads(self.threads.network))
             saver = stack.enter_context(
-                Saver(workers=self.threads.save, limit=SAVE_LIMIT, waiting=4 * batch, begin=begin)
+                Saver(
+                    workers=self.threads.save,
+                    limit=SAVE_LIMIT,
+                    waiting=4 * batch,
+                    begin=begin,
+                    gate=self.gate,
+                )
             )
             loader = stack.enter_context(
                 Loader(
@@ -113,6 +124,7 @@ class Run:
                     limit=LOAD_LIMIT,
                     size=lambda ready: engine.size_of(ready.prepared),
                     begin=begin,
+                    gate=self.gate,
                 )
             )
             for cases in batches(self._loaded(loader), batch):
@@ -132,7 +144,8 @@ class Run:
     def _segment(self, cases: list[Ready], saver: Saver) -> None:
         """Run a batch; when it fails, each of its cases alone, to find the one that is to blame."""
         try:
-            outputs = engine.run_network(self.segmenter, [ready.prepared for ready in cases])
+            with self.gate.closed() if self.threads.in_turns else nullcontext():
+                outputs = engine.run_network(self.segmenter, [ready.prepared for ready in cases])
         except (RuntimeError, ValueError, MemoryError) as error:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

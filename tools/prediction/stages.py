@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -58,6 +59,31 @@ class Budget:
             self._room.notify_all()
 
 
+class Gate:
+    """Holds the threads around the network back while it runs, where it takes every core.
+
+    A network on all cores waits, at the end of each layer, for its slowest thread: one that has to share its core holds
+    up the others. Threads begin no item while the gate is closed.
+    """
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._open.set()
+
+    def wait(self) -> None:
+        """Wait until the gate is open."""
+        self._open.wait()
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Close the gate for a while."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+
 class Loader(Generic[Item, Result]):
     """Results of a function of items in their order, computed ahead in threads.
 
@@ -72,6 +98,7 @@ class Loader(Generic[Item, Result]):
         limit: bytes of results that may wait to be taken.
         size: bytes of a result.
         begin: called once in each thread.
+        gate: what each item waits for.
     """
 
     def __init__(
@@ -84,7 +111,9 @@ class Loader(Generic[Item, Result]):
         limit: int,
         size: Callable[[Result], int],
         begin: Callable[[], None] | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate or Gate()
         self._function, self._items, self._size = function, iter(items), size
         self._ahead = max(ahead, workers)
         self._budget = Budget(limit)
@@ -119,6 +148,7 @@ class Loader(Generic[Item, Result]):
 
     def _run(self, item: Item, turn: int) -> tuple[Result | Exception, int]:
         self._budget.wait(turn=turn)
+        self._gate.wait()
         try:
             result = self._function(item)
             size = self._size(result)
@@ -136,11 +166,19 @@ class Saver:
         limit: bytes that jobs may hold while they wait.
         waiting: jobs that may wait.
         begin: called once in each thread.
+        gate: what each job waits for.
     """
 
     def __init__(
-        self, *, workers: int, limit: int, waiting: int, begin: Callable[[], None] | None = None
+        self,
+        *,
+        workers: int,
+        limit: int,
+        waiting: int,
+        begin: Callable[[], None] | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        self._gate = gate or Gate()
         self._least = -(-limit // waiting)
         self._budget = Budget(limit)
         self._pool = ThreadPoolExecutor(workers, "save", initializer=begin)
@@ -176,6 +214,7 @@ class Saver:
         self._pool.submit(self._run, job, args, weight)
 
     def _run(self, job: Callable[..., None], args: tuple[Any, ...], weight: int) -> None:
+        self._gate.wait()
         try:
             if self._error is None:
                 job(*args)
