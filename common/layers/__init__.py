@@ -4,22 +4,41 @@ from __future__ import annotations
 
 from .attention import Interactor, MultiHeadAttention, attention_weights, masked_mean, usable_keys
 from .bridger import Bridger, BridgerOutput
+from .complementary_attention import (
+    BidirectionalComplementaryAttention,
+    DualAttention,
+    KGate,
+    language_path,
+    vision_path,
+)
 from .guide import GuideDecoderBlock
+from .kan import KANBlock, KANLinear
 from .positions import sinusoidal_positions
 from .scaling import scale_channels
+from .splines import cubic_basis, spline_features, spline_linear
 from .upsampling import SegmentationHead, UpBlock
 
 __all__ = [
+    "BidirectionalComplementaryAttention",
     "Bridger",
     "BridgerOutput",
+    "DualAttention",
     "GuideDecoderBlock",
     "Interactor",
+    "KANBlock",
+    "KANLinear",
+    "KGate",
     "MultiHeadAttention",
     "SegmentationHead",
     "UpBlock",
     "attention_weights",
+    "cubic_basis",
+    "language_path",
     "masked_mean",
     "scale_channels",
     "sinusoidal_positions",
+    "spline_features",
+    "spline_linear",
     "usable_keys",
+    "vision_path",
 ]

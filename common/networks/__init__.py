@@ -7,22 +7,30 @@ from .backbones import build_backbone
 from .convnext import ConvNextEncoder
 from .guide_decoder import GuideDecoder
 from .mmi_unet import MMIUNet
+from .parameters import ParameterCounts, count_parameters
 from .plain import AttentionUNet, DynUNet, PlainNetwork, SwinUNETR, UNet, UNetPlusPlus
 from .prompt import PromptEncoder
+from .ukan import UKAN, UKANDecoder, UKANEncoder, ukan_channels
 from .zone_unet import ZoneUNet
 
 __all__ = [
+    "UKAN",
     "AlignedNetwork",
     "AttentionUNet",
     "ConvNextEncoder",
     "DynUNet",
     "GuideDecoder",
     "MMIUNet",
+    "ParameterCounts",
     "PlainNetwork",
     "PromptEncoder",
     "SwinUNETR",
+    "UKANDecoder",
+    "UKANEncoder",
     "UNet",
     "UNetPlusPlus",
     "ZoneUNet",
     "build_backbone",
+    "count_parameters",
+    "ukan_channels",
 ]

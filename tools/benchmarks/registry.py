@@ -11,6 +11,7 @@ BENCHMARKS: dict[str, str] = {
     "step": "tools.benchmarks.step:step_benchmarks",
     "metrics": "tools.benchmarks.metrics:metrics_benchmarks",
     "transport": "tools.benchmarks.transport:transport_benchmarks",
+    "kan": "tools.benchmarks.kan:kan_benchmarks",
     "predict": "tools.benchmarks.prediction:prediction_benchmarks",
 }
 """Name to "module:function"; the function takes nothing and returns rows."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from common.networks import (
+    UKAN,
     AttentionUNet,
     DynUNet,
     GuideDecoder,
@@ -37,6 +38,7 @@ PLAIN: dict[str, Maker] = {
     "attention_unet": AttentionUNet,
     "swin_unetr": SwinUNETR,
     "dynunet": DynUNet,
+    "ukan": UKAN,
 }
 ALL = {**GUIDED, **PLAIN}
 
