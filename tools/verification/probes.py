@@ -151,7 +151,7 @@ def torchscript(folder: Path, scratch: Path) -> str | Fact:
         torch.jit.load(str(path))
         return "scripted by ckpt_export, and loads"
     except Exception as error:  # whatever the compiler does not understand
-        refused = reason(error).splitlines()[0][:120]
+        refused = " ".join(reason(error).split())[:120]
     parts = packing_program().inference_parts(folder, _of_bundle(folder, "checks.load_weights"))
     cases = list(_fixed_cases(parts["preprocessing"], scratch))
     image, text = (torch.stack([torch.as_tensor(case[key]) for case in cases]) for key in ("image", "text"))
