@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from common.networks import (
     UKAN,
     AttentionUNet,
+    C2Seg,
     DynUNet,
     GuideDecoder,
     MMIUNet,
@@ -30,6 +31,7 @@ SHALLOW = {"text_encoder": ENCODER, "depths": (1, 1, 2, 1)}
 WORDS: dict[str, Maker] = {
     "mmi_unet": partial(MMIUNet, **SHALLOW),
     "guide_decoder": partial(GuideDecoder, **SHALLOW),
+    "c2seg": partial(C2Seg, text_encoder=ENCODER),
 }
 GUIDED: dict[str, Maker] = {**WORDS, "zone_unet": ZoneUNet}
 PLAIN: dict[str, Maker] = {
