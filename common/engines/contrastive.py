@@ -13,7 +13,6 @@ from ..inferers import TextGuidedInferer
 from ..metrics import SentenceRetrieval
 from .supervised import Objective, TextGuidedTrainer
 
-
 logger = logging.getLogger(__name__)
 
 
