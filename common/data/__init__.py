@@ -12,6 +12,7 @@ from .splits import (
     subset_in_file_order,
     subset_in_name_order,
 )
+from .spoken import spoken_cases
 
 __all__ = [
     "SECTIONS",
@@ -26,6 +27,7 @@ __all__ = [
     "random_sections",
     "read_datalist",
     "single_case",
+    "spoken_cases",
     "subset_in_file_order",
     "subset_in_name_order",
     "verify_files",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from ..inferers import TextGuidedInferer
 from ..metrics import SentenceRetrieval
 from .supervised import Objective, TextGuidedTrainer
 
+logger = logging.getLogger(__name__)
+
 
 class ContrastiveTrainer(TextGuidedTrainer):
     """`TextGuidedTrainer` for networks that return one vector per image and one per sentence; labels are not needed.
@@ -21,7 +24,7 @@ class ContrastiveTrainer(TextGuidedTrainer):
 
     Args:
         device: where to train.
-        max_epochs: number of epochs in all, those of a resumed training included.
+        max_epochs: number of epochs in all, those of a resumed training included; 0: `run` does nothing.
         train_data_loader: yields batches with ``image``, ``text``, ``sentence`` and ``id``; a loader's batch size
             must be at least 2 over all processes, for a pair alone has nothing to be told apart from.
         network: maps ``(image, text)`` to a mapping with ``image_vector`` and ``sentence_vector``, `(B, D)` each,
@@ -64,6 +67,13 @@ class ContrastiveTrainer(TextGuidedTrainer):
             objective=objective,
             **kwargs,
         )
+
+    def run(self) -> None:
+        """Train, unless there is not a single epoch to train."""
+        if self.state.max_epochs:
+            super().run()
+        else:
+            logger.info("0 epochs: nothing is pretrained")
 
 
 class ContrastiveEvaluator(SupervisedEvaluator):

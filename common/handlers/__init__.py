@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .evaluation import EvaluationTable, MicroDiceMetric
 from .maps import SaveGuidanceMaps
+from .stages import StartFromStageOne
 from .training import EpochSeeds, Progress, SaveBestWeights, StopEarly, TrainingState
 from .weights import LoadWeights, StartFromPretrained
 
@@ -16,6 +17,7 @@ __all__ = [
     "SaveBestWeights",
     "SaveGuidanceMaps",
     "StartFromPretrained",
+    "StartFromStageOne",
     "StopEarly",
     "TrainingState",
 ]

@@ -12,6 +12,7 @@ from ignite.metrics import Metric
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..losses import centred_sentences
 from .clusters import silhouette
 
 SCORES = ("sentence_mrr", "sentence_recall_1", "sentence_recall_5", "sentence_silhouette")
@@ -53,13 +54,16 @@ def sentence_ranks(image: Tensor, text: Tensor, sentences: Sequence[str]) -> Ten
     return 1 + better + equal / 2
 
 
-def retrieval_scores(image: Tensor, text: Tensor, sentences: Sequence[str]) -> dict[str, float]:
+def retrieval_scores(
+    image: Tensor, text: Tensor, sentences: Sequence[str], *, center_text: bool = False
+) -> dict[str, float]:
     """Summarise how images find their sentences and how images of one sentence keep together.
 
     Args:
         image: `(n, D)` image vectors.
         text: `(n, D)` sentence vectors.
         sentences: one per row; a blank one is a case without a sentence and is left out.
+        center_text: whether `common.losses.centred_sentences` stand for the sentence vectors, as in the training.
 
     Returns:
         ``sentence_mrr``, the mean of 1 / rank, in (0, 1]; ``sentence_recall_1`` and ``sentence_recall_5``, the
@@ -76,7 +80,8 @@ def retrieval_scores(image: Tensor, text: Tensor, sentences: Sequence[str]) -> d
             "pretraining is validated on images with sentences."
         )
     chosen = [sentences[place] for place in spoken]
-    ranks = sentence_ranks(image[spoken], text[spoken], chosen)
+    vectors = centred_sentences(text[spoken]) if center_text else text[spoken]
+    ranks = sentence_ranks(image[spoken], vectors, chosen)
     scores = {
         "sentence_mrr": float((1 / ranks).mean()),
         "sentence_recall_1": float((ranks <= 1).double().mean()),
@@ -94,9 +99,13 @@ class SentenceRetrieval(Metric):
     ``{"sentence_mrr": SentenceRetrieval()}``. The other scores stand beside it in ``engine.state.metrics``. It reads
     ``id`` and ``sentence`` of the batch, and ``image_vector`` and ``sentence_vector`` of the output's ``pred``,
     not decollated. A case that a sampler repeated counts once.
+
+    Args:
+        center_text: see `retrieval_scores`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, center_text: bool = False) -> None:
+        self.center_text = center_text
         self._rows: list[_Row] = []
         super().__init__()
 
@@ -135,7 +144,8 @@ class SentenceRetrieval(Metric):
         if not rows:
             raise ValueError("there must be at least one case to validate with, got none.")
         _, sentences, image, text = zip(*rows, strict=True)
-        return retrieval_scores(torch.stack(image), torch.stack(text), sentences)
+        vectors = torch.stack(image), torch.stack(text)
+        return retrieval_scores(*vectors, sentences, center_text=self.center_text)
 
     def completed(self, engine: Engine, name: str) -> None:
         """Put every score into the engine's metrics."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .aligned import AlignedNetwork
 from .backbones import build_backbone
+from .c2seg import C2Seg
+from .contrastive_encoder import ContrastiveEncoder
 from .convnext import ConvNextEncoder
 from .guide_decoder import GuideDecoder
 from .mmi_unet import MMIUNet
@@ -17,6 +19,8 @@ __all__ = [
     "UKAN",
     "AlignedNetwork",
     "AttentionUNet",
+    "C2Seg",
+    "ContrastiveEncoder",
     "ConvNextEncoder",
     "DynUNet",
     "GuideDecoder",

@@ -150,17 +150,23 @@ def packed(bundle: str, folder: Path) -> tuple[Path, Any]:
     """Pack a bundle with random weights; return its folder, and the same from the repository."""
     import torch
 
+    from common.data.phantom_files import write_phantom_dataset
     from common.inference import load_bundle
     from tools.packing import PackRequest, pack_bundle
 
     source = ROOT / "bundles" / bundle
     with pytest.warns(UserWarning, match="untrained"):
-        network = load_bundle(source, overlays=["light"], allow_random=True).network
+        segmenter = load_bundle(source, overlays=["light"], allow_random=True)
+    network = segmenter.network
     generator = torch.Generator().manual_seed(5)
     state = network.state_dict()
     for values in state.values():  # weights of a size at which the mask is neither empty nor full
         if values.is_floating_point() and values.ndim > 1:
             values.copy_(torch.randn(values.shape, generator=generator) / values[0].numel() ** 0.5)
+    write_phantom_dataset(folder / "phantoms", count=10, size=64, seed=1)
+    picture = folder / "phantoms" / "images" / "phantom_0000.png"
+    bias = [name for name, values in state.items() if name.endswith("bias") and values.numel() == 1][-1]
+    state[bias] -= segmenter.logits([segmenter.prepare({"image": picture, "text": LEFT})])[0].median()
     weights = folder / "weights.pt"
     torch.save(state, weights)
     request = PackRequest(

@@ -133,3 +133,16 @@ def test_wrong_arguments() -> None:
         SentenceRetrieval().attach(Engine(lambda engine, batch: None), "loss")
     with pytest.raises(ValueError, match="at least one case to validate with, got none"):
         SentenceRetrieval().compute()
+
+
+def test_centred_sentences_tell_apart_what_they_share_less() -> None:
+    """What all sentences share is taken off, over the cases that have one."""
+    image = torch.eye(3)
+    text = torch.tensor([[9.0, 8.0, 8.0], [8.0, 9.5, 8.0], [8.0, 8.0, 14.0]])
+    sentences = ["a", "b", "c"]
+    centred = retrieval_scores(image, text, sentences, center_text=True)
+    assert centred["sentence_mrr"] == 1.0
+    blank = retrieval_scores(
+        torch.cat([image, image[:1]]), torch.cat([text, text[:1] * 5]), [*sentences, " "], center_text=True
+    )
+    assert blank == centred

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from common.networks import (
     UKAN,
     AttentionUNet,
+    C2Seg,
     DynUNet,
     GuideDecoder,
     MMIUNet,
@@ -27,9 +28,22 @@ Maker = Callable[..., nn.Module]
 
 ENCODER = {"name": "embedded", "hidden_size": 32, "num_layers": 1, "num_heads": 2}
 SHALLOW = {"text_encoder": ENCODER, "depths": (1, 1, 2, 1)}
+
+
+def open_c2seg(**arguments: object) -> C2Seg:
+    """C2Seg with its gates open: at the start they are nearly shut, and effects of the text are near rounding."""
+    network = C2Seg(**{"text_encoder": ENCODER, **arguments})
+    with torch.no_grad():
+        for fusion in network.fusions:
+            for gate in (fusion.first_gate, fusion.second_gate):
+                gate.second.base_weight.mul_(50)
+    return network
+
+
 WORDS: dict[str, Maker] = {
     "mmi_unet": partial(MMIUNet, **SHALLOW),
     "guide_decoder": partial(GuideDecoder, **SHALLOW),
+    "c2seg": open_c2seg,
 }
 GUIDED: dict[str, Maker] = {**WORDS, "zone_unet": ZoneUNet}
 PLAIN: dict[str, Maker] = {

@@ -1,0 +1,59 @@
+"""Learning rates of an encoder and of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from common.engines import learning_rate_groups, one_cycle
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(2, 3)
+        self.head = nn.Linear(3, 1)
+        self.frozen = nn.Linear(5, 5).requires_grad_(False)
+
+
+def rates(path: Path | str | None) -> list[float]:
+    groups = learning_rate_groups(Small(), learning_rate=0.01, encoder_rate=0.1, pretrained=path)
+    return [group["lr"] for group in groups]
+
+
+def test_every_trained_parameter_is_in_one_group() -> None:
+    network = Small()
+    encoder, rest = learning_rate_groups(network, learning_rate=0.01)
+    assert [id(p) for p in encoder["params"]] == [id(p) for p in network.encoder.parameters()]
+    assert [id(p) for p in rest["params"]] == [id(p) for p in network.head.parameters()]
+
+
+def test_the_encoder_is_slow_only_where_it_was_pretrained(tmp_path: Path) -> None:
+    path = tmp_path / "pretrained.pt"
+    assert rates(path) == rates("") == rates(None) == [0.01, 0.01]
+    path.write_bytes(b"")
+    assert rates(path) == pytest.approx([0.001, 0.01])
+
+
+@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"learning_rate": 0.1, "encoder_rate": -1.0}])
+def test_rates_must_be_positive(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="learning_rate and encoder_rate must be positive, got"):
+        learning_rate_groups(Small(), **wrong)
+
+
+def test_one_cycle_peaks_at_the_rate_of_each_group(tmp_path: Path) -> None:
+    path = tmp_path / "pretrained.pt"
+    path.write_bytes(b"")
+    optimizer = torch.optim.Adam(
+        learning_rate_groups(Small(), learning_rate=0.01, encoder_rate=0.1, pretrained=path)
+    )
+    schedule = one_cycle(optimizer, total_steps=20)
+    seen = []
+    for _ in range(19):
+        optimizer.step()
+        schedule.step()
+        seen.append(schedule.get_last_lr())
+    assert [max(values) for values in zip(*seen, strict=True)] == pytest.approx([0.001, 0.01], rel=0.01)
