@@ -38,7 +38,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory, chests: Path) -> dict[str,
             warnings.simplefilter("ignore")
             segmenter = load_bundle(bundle, overrides=SMALL, device="cpu", allow_random=True)
         generator = torch.Generator().manual_seed(5)
-        for values in segmenter.network.state_dict().values():  # large enough that a mask has edges everywhere
+        # large enough that a mask has edges everywhere
+        for values in segmenter.network.state_dict().values():
             if values.is_floating_point() and values.ndim > 1:
                 values.copy_(torch.randn(values.shape, generator=generator) / values[0].numel() ** 0.5)
         median = float(np.median(segmenter.logits([segmenter.prepare({"image": picture})])[0]))
