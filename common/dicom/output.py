@@ -203,7 +203,7 @@ def import_highdicom() -> ModuleType:
             import highdicom.sr
     except ImportError as error:
         raise ImportError(
-            "writing DICOM needs highdicom: install the extra 'dicom' (pip install 'highdicom>=0.25')"
+            "writing DICOM needs highdicom: install the extra 'dicom' (pip install 'highdicom>=0.28')"
         ) from error
     return highdicom
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from ..checks import load_state, read_tensors
 from ..layers import BidirectionalComplementaryAttention, DualAttention, KANLinear
-from ..text.encoder import TextEncoder
 from .checks import check_image, check_text
+from .prompt import ready_text_encoder
 from .ukan import CHANNELS, UKANDecoder, UKANEncoder, ukan_channels
 
 KAN_LEVELS = {"cnn": 0, "hybrid": 2, "kan": 5}
@@ -94,7 +94,9 @@ class C2Seg(nn.Module):
         self.classify = nn.Conv2d(levels[0], num_classes, kernel_size=1)
         self.text_encoder = None
         if self.scales:
-            self.text_encoder = _text_encoder(text_encoder, max_tokens=max_tokens, mask_padding=mask_padding)
+            self.text_encoder = ready_text_encoder(
+                text_encoder, max_tokens=max_tokens, mask_padding=mask_padding
+            )
             self._empty = self.text_encoder.empty_prompt(1)
             self._special_tokens = int(self._empty[:, 1].sum())
         options: dict[str, Any] = {"projection": PROJECTIONS[bcam_proj], "gate": GATES[kgate]}
@@ -159,15 +161,6 @@ class C2Seg(nn.Module):
         spoken = (text[:, 1] != 0).sum(dim=1, keepdim=True) > self._special_tokens
         mask = encoded.padding_mask & spoken if self.mask_padding else spoken.expand(-1, text.shape[2])
         return tokens, mask
-
-
-def _text_encoder(
-    text_encoder: str | Mapping[str, Any] | nn.Module, *, max_tokens: int, mask_padding: bool
-) -> nn.Module:
-    if isinstance(text_encoder, nn.Module):
-        return text_encoder
-    arguments = {"name": text_encoder} if isinstance(text_encoder, str) else dict(text_encoder)
-    return TextEncoder(**{"max_tokens": max_tokens, "mask_padding": mask_padding, **arguments})
 
 
 def _check_choice(name: str, value: Any, known: Any) -> None:

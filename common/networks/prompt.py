@@ -41,7 +41,7 @@ class PromptEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.mask_padding = mask_padding
-        self.text_encoder = _build(text_encoder, max_tokens=max_tokens, mask_padding=mask_padding)
+        self.text_encoder = ready_text_encoder(text_encoder, max_tokens=max_tokens, mask_padding=mask_padding)
         hidden = self.text_encoder.hidden_size
         self.token_projection = nn.Identity() if hidden == channels else nn.Linear(hidden, channels)
         self.sentence_projection = SentenceProjection(hidden, channels)
@@ -73,9 +73,16 @@ class PromptEncoder(nn.Module):
         return self._empty.to(device).expand(batch_size, -1, -1)
 
 
-def _build(
+def ready_text_encoder(
     text_encoder: str | Mapping[str, Any] | nn.Module, *, max_tokens: int, mask_padding: bool
 ) -> nn.Module:
+    """Return a text encoder as it is, or one built from its name or its arguments, which go before the others.
+
+    Args:
+        text_encoder: name or arguments of `TextEncoder`, or a ready one.
+        max_tokens: tokens of a sentence at most.
+        mask_padding: whether padded tokens are left out.
+    """
     if isinstance(text_encoder, nn.Module):
         return text_encoder
     arguments = {"name": text_encoder} if isinstance(text_encoder, str) else dict(text_encoder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import BertConfig, BertModel
 from typer.testing import CliRunner
 
@@ -209,7 +210,10 @@ class TestFailures:
 
     def test_comparison_sees_shapes_and_numbers(self) -> None:
         image, text = torch.zeros(2, 3, 4, 4), torch.zeros(2, 2, 3, dtype=torch.int64)
-        same = lambda image, text: image[:, :1]  # noqa: E731
+
+        def same(image: Tensor, text: Tensor) -> Tensor:
+            return image[:, :1]
+
         assert largest_difference(same, same, image, text) == 0
         with pytest.raises(ValueError, match=r"must have shape \(1, 1, 4, 4\), got \(1, 3, 4, 4\)"):
             largest_difference(lambda image, text: image, same, image, text)
@@ -218,7 +222,10 @@ class TestFailures:
 
     def test_every_run_is_timed_at_every_batch(self) -> None:
         seen: list[int] = []
-        run = lambda image, text: seen.append(len(image))  # noqa: E731
+
+        def run(image: Tensor, text: Tensor) -> None:
+            seen.append(len(image))
+
         image, text = torch.zeros(3, 1, 4, 4), torch.zeros(3, 2, 3, dtype=torch.int64)
         times = milliseconds_per_image({"a": (run, "cpu")}, image, text, batches=(1, 5), repeats=2)
         assert seen == [1, 1, 1, 5, 5, 5]

@@ -40,7 +40,9 @@ from common.dicom.decoding import decoders
 
 NEAR = 3  # grey values by which near-lossless JPEG-LS is asked to differ at most
 LOSSY = 6.0  # grey values of 255 on average, of smooth pictures
-needs_gdcm = pytest.mark.skipif(find_spec("gdcm") is None, reason="no python-gdcm: install the extra 'dicom'")
+needs_gdcm = pytest.mark.skipif(
+    find_spec("gdcm") is None, reason="no python-gdcm: install the extra 'jpeg-lossless'"
+)
 
 
 @pytest.fixture
