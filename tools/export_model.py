@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tools.experiments.runner import write_text
 from tools.exporting import (
     FORMATS,
     ExportError,
@@ -119,9 +120,8 @@ def main(
         if json_file is not None:
             write_list(json_file, entries)
         if card is not None and text is not None:
-            write(
-                card, card_with_table(text, (e for e in entries if e["bundle"] == exports.summary["bundle"]))
-            )
+            own = (entry for entry in entries if entry["bundle"] == exports.summary["bundle"])
+            write_text(card_with_table(text, own), card)
     except (PackError, OSError) as error:
         messages.print(f"error: {error}", style="red", markup=False, highlight=False)
         raise typer.Exit(code=2) from error
@@ -220,15 +220,8 @@ def with_measured(known: list[dict[str, Any]], measured: dict[str, Any]) -> list
 
 def write_list(path: Path, entries: list[dict[str, Any]]) -> None:
     """Write measurements as JSON, and a table beside it."""
-    write(path, json.dumps(entries, indent=2, ensure_ascii=False) + "\n")
-    write(path.with_suffix(".md"), markdown_document(entries))
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text under a temporary name and rename it."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
+    write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", path)
+    write_text(markdown_document(entries), path.with_suffix(".md"))
 
 
 if __name__ == "__main__":

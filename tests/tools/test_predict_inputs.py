@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from common.data.phantom_case import phantom_case
+from common.data.phantom_files import write_phantom_dicom
 from tools.prediction.inputs import Case, list_cases
 from tools.prediction.naming import Named, case_ids
 from tools.prediction.request import PredictError, PredictRequest, Shard, preview_limit, read_shard
@@ -203,13 +205,35 @@ class TestTexts:
         image = pydicom.dcmread(real_data / "dicom" / "chest_cr_monochrome1_j2k.dcm")
         report = pydicom.dcmread(real_data / "dicom" / "sr_document.dcm")
         report.StudyInstanceUID = image.StudyInstanceUID
+        item, name = pydicom.Dataset(), pydicom.Dataset()
+        name.CodeValue, name.CodingSchemeDesignator, name.CodeMeaning = "121073", "DCM", "Impression"
+        item.RelationshipType, item.ValueType, item.TextValue = (
+            "CONTAINS",
+            "TEXT",
+            "Opacity, lower left lung.",
+        )
+        item.ConceptNameCodeSequence = [name]
+        report.ContentSequence = [item]
         image.save_as(tmp_path / "cr.dcm")
         report.save_as(tmp_path / "sr.dcm")
         (found,) = list_cases([tmp_path]).cases
         assert found.reports == (str(tmp_path / "sr.dcm"),)
         sentence = FoundSentences(sidecar_only=False).of(0, found)
         assert sentence.laterality == "patient"
-        assert (sentence.source, bool(sentence.text)) in {("report", True), ("none", False)}
+        assert (sentence.source, sentence.text) == ("report", "Opacity, lower left lung.")
+
+    @pytest.mark.parametrize(("modality", "meant"), [("CR", "patient"), ("ES", "image")])
+    def test_an_endoscope_has_no_patients_left(self, tmp_path: Path, modality: str, meant: str) -> None:
+        import pydicom
+
+        file = write_phantom_dicom(phantom_case(0, size=64), tmp_path / "x.dcm")
+        image = pydicom.dcmread(file)
+        image.Modality, image.ImageComments = modality, "One polyp in the lower left."
+        image.save_as(file)
+        found = Case("x", (str(file),), "x.dcm")
+        sentence = FoundSentences(sidecar_only=False).of(0, found)
+        assert (sentence.text, sentence.laterality) == ("One polyp in the lower left.", meant)
+        assert FoundSentences(sidecar_only=False, laterality="patient").of(0, found).laterality == "patient"
 
 
 class TestRequest:

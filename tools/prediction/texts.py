@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from common.dicom import is_dicom, sentence_from_dicom
+from pydicom.dataset import Dataset
+
+from common.dicom import is_dicom, sentence_from_dicom, usual_laterality
 from common.dicom.files import read_dataset
 from common.text.sidecar import read_sidecar, sidecar_of
 from tools.datasets.tables import EMPTY_TEXTS, TEXT_COLUMNS
@@ -89,7 +91,7 @@ class FoundSentences:
 
     Attributes:
         sidecar_only: ask only the `.txt` or `.json` file beside the image.
-        laterality: whose left the sentences mean; None: the patient's for DICOM, else as the bundle.
+        laterality: whose left the sentences mean; None: as is usual for the modality of DICOM, else as the bundle.
     """
 
     sidecar_only: bool
@@ -98,23 +100,23 @@ class FoundSentences:
     def of(self, position: int, case: Case) -> Sentence:
         """Look for the sentence of a case."""
         first = Path(case.files[0])
-        dicom = is_dicom(first)
-        spoken = self.laterality or ("patient" if dicom else None)
+        header = read_dataset(first, header=True) if is_dicom(first) else None
+        usual = None if header is None else usual_laterality(str(header.get("Modality") or ""))
+        spoken = self.laterality or usual
         beside = sidecar_of(first) or (sidecar_of(first.parent) if len(case.files) > 1 else None)
         if beside is not None:
             entries = read_sidecar(beside)
             return Sentence(entries["text"], entries.get("laterality", spoken), "sidecar")
         if self.sidecar_only:
             return Sentence("", source="none", warnings=(NO_SENTENCE,))
-        if not dicom:
+        if header is None:
             raise ValueError(
                 f"{first} must be a DICOM file to hold a sentence, got another: use --text-from sidecar"
             )
-        text, source = self._read(first, case)
+        text, source = self._read(header, case)
         return Sentence(text, spoken, source, () if text else (NO_SENTENCE,))
 
-    def _read(self, first: Path, case: Case) -> tuple[str, str]:
-        header = read_dataset(first, header=True)
+    def _read(self, header: Dataset, case: Case) -> tuple[str, str]:
         for path in case.reports:
             text, source = sentence_from_dicom(header, sources=("report",), report=read_dataset(path))
             if text:
