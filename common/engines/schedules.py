@@ -17,35 +17,44 @@ def learning_rate_groups(
     learning_rate: float,
     encoder_rate: float = 1.0,
     pretrained: str | Path | None = None,
+    text_rate: float = 1.0,
 ) -> list[dict[str, Any]]:
-    """Split what a network trains into its encoder and the rest, as an optimizer takes them.
+    """Split what a network trains into its visual encoder, its text encoder and the rest, as an optimizer takes them.
 
     Args:
-        network: has ``encoder``; perhaps wrapped by DistributedDataParallel. Parameters that require no gradient are
-            left out.
+        network: has ``encoder`` and perhaps ``text_encoder``; perhaps wrapped by DistributedDataParallel. Parameters
+            that require no gradient are left out.
         learning_rate: of the rest, > 0.
         encoder_rate: factor on it for the encoder, > 0, if `pretrained` is a file: a small rate keeps what was
             learned, and where nothing was it would only slow down.
         pretrained: weights that the encoder starts from; None, "" or no such file: the factor is 1.
+        text_rate: factor for the text encoder, > 0, where it is trained: a small transformer from scratch forgets its
+            words at a rate that convolutions need.
 
     Returns:
-        The encoder's group, then that of the rest, with ``params`` and ``lr`` each.
+        The groups of the encoder, of the text encoder where one is trained, and of the rest, with ``params`` and
+        ``lr`` each.
 
     Raises:
         ValueError: if a rate is not positive.
     """
-    if not (learning_rate > 0 and encoder_rate > 0):
-        raise ValueError(
-            f"learning_rate and encoder_rate must be positive, got {learning_rate} and {encoder_rate}"
-        )
+    rates = {"learning_rate": learning_rate, "encoder_rate": encoder_rate, "text_rate": text_rate}
+    if not all(rate > 0 for rate in rates.values()):
+        named = ", ".join(f"{name} = {rate}" for name, rate in rates.items())
+        raise ValueError(f"learning_rate, encoder_rate and text_rate must be positive, got {named}")
     module = bare(network)
-    inside = {id(parameter) for parameter in module.encoder.parameters()}
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     factor = encoder_rate if pretrained and Path(pretrained).is_file() else 1.0
-    return [
-        {"params": [p for p in trained if id(p) in inside], "lr": learning_rate * factor},
-        {"params": [p for p in trained if id(p) not in inside], "lr": learning_rate},
-    ]
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [{"params": [], "lr": learning_rate * rate} for rate in (factor, text_rate, 1.0)]
+    group_of = {
+        id(parameter): number
+        for number, part in enumerate((module.encoder, getattr(module, "text_encoder", None)))
+        if part is not None
+        for parameter in part.parameters()
+    }
+    for parameter in trained:
+        groups[group_of.get(id(parameter), 2)]["params"].append(parameter)
+    return [group for group in groups if group["params"]]
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, *, total_steps: int) -> torch.optim.lr_scheduler.OneCycleLR:

@@ -38,9 +38,22 @@ def test_the_encoder_is_slow_only_where_it_was_pretrained(tmp_path: Path) -> Non
     assert rates(path) == pytest.approx([0.001, 0.01])
 
 
-@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"learning_rate": 0.1, "encoder_rate": -1.0}])
+def test_a_text_encoder_has_a_rate_of_its_own_where_it_is_trained() -> None:
+    network = Small()
+    network.text_encoder = nn.Linear(4, 4)
+    groups = learning_rate_groups(network, learning_rate=0.01, text_rate=0.1)
+    assert [group["lr"] for group in groups] == pytest.approx([0.01, 0.001, 0.01])
+    assert [id(p) for p in groups[1]["params"]] == [id(p) for p in network.text_encoder.parameters()]
+    network.text_encoder.requires_grad_(False)
+    assert len(learning_rate_groups(network, learning_rate=0.01, text_rate=0.1)) == 2
+
+
+WRONG = [{"learning_rate": 0.0}, {"learning_rate": 0.1, "encoder_rate": -1.0}]
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, {"learning_rate": 0.1, "text_rate": 0.0}])
 def test_rates_must_be_positive(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="learning_rate and encoder_rate must be positive, got"):
+    with pytest.raises(ValueError, match="learning_rate, encoder_rate and text_rate must be positive, got"):
         learning_rate_groups(Small(), **wrong)
 
 
