@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .findings import Findings, read_findings
 from .laterality import mirror_findings, mirror_sentence, translate_sentence
+from .position_augmentation import PositionAugmentation, WordAugmentation
+from .position_phrases import join_first_phrases, name_zones
 from .sidecar import read_sidecar, sidecar_of
 from .zones import LUNG_ZONES, POLYP_ZONES, zone_regions, zone_vector
 
@@ -11,8 +13,12 @@ __all__ = [
     "LUNG_ZONES",
     "POLYP_ZONES",
     "Findings",
+    "PositionAugmentation",
+    "WordAugmentation",
+    "join_first_phrases",
     "mirror_findings",
     "mirror_sentence",
+    "name_zones",
     "read_findings",
     "read_sidecar",
     "sidecar_of",

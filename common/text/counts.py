@@ -62,8 +62,8 @@ def read_count(tokens: list[Token], *, anatomy: str) -> Count:
             unused.append(token.written)
     value, disagreement = _total(tokens, named)
     contradictions = (*dict.fromkeys(clash), *disagreement)
-    if value is None and not contradictions:
-        value = _article(tokens)
+    if value is None and not contradictions and _article(tokens) is not None:
+        value = 1
     return Count(None if contradictions else value, contradictions, tuple(unused))
 
 
@@ -94,14 +94,34 @@ def _total(tokens: list[Token], named: list[_Named]) -> tuple[int | None, tuple[
     return None, ("the numbers disagree: " + " and ".join(str(number) for number in dict.fromkeys(numbers)),)
 
 
+def number_words(tokens: list[Token], *, anatomy: str) -> list[Token]:
+    """Return the words that say how many findings a sentence names.
+
+    Args:
+        tokens: the words of the sentence.
+        anatomy: "lung" or "polyp".
+
+    Returns:
+        The numbers that count, those that stand beside them ("two one infected area"), or the article of
+        "a polyp" where no number is written.
+    """
+    found: list[int] = []
+    for index in reversed(range(len(tokens))):
+        beside = bool(found) and found[-1] == index + 1
+        if tokens[index].entry.number is not None and (beside or _counts(tokens, index, anatomy)):
+            found.append(index)
+    article = None if found else _article(tokens)
+    return [tokens[index] for index in ([] if article is None else [article]) + found[::-1]]
+
+
 def _article(tokens: list[Token]) -> int | None:
-    """Read "a polyp" as one."""
+    """Return the place of the article of "a polyp", which counts one."""
     for index, token in enumerate(tokens):
         if token.word not in ("a", "an") or token.kind is not Kind.PLAIN:
             continue
         for following in tokens[index + 1 : index + 6]:
             if following.word in ("polyp", "lesion", "nodule", "mass", "adenoma"):
-                return 1
+                return index
             if following.kind not in _SKIPPED:
                 break
     return None

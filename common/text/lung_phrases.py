@@ -37,6 +37,8 @@ class Phrase:
         in_row: whether two sides stand side by side.
         first_word: the known word that opens it.
         range_open: whether "to" stands before the next level.
+        start: position of its first character in the sentence.
+        end: position after its last one; a remark that ends it ("effusion", "ventricle") stands behind.
     """
 
     clause: int
@@ -55,6 +57,8 @@ class Phrase:
     in_row: bool = False
     first_word: str = ""
     range_open: bool = False
+    start: int = 0
+    end: int = 0
 
     @property
     def bare(self) -> bool:
@@ -78,6 +82,8 @@ class Phrase:
 
     def add(self, token: Token) -> None:
         """Take a side or a level in."""
+        self.start = self.start if self.words else token.start
+        self.end = token.end
         self.words.append(token.written)
         self.first_word = self.first_word or token.word
         if token.kind is Kind.SIDE:
@@ -162,6 +168,7 @@ def _add_zone(reader: _Reader, token: Token, polarity: Polarity, clause: int) ->
     phrase.sides = {"left", "right"} if side == "both" else {side}
     phrase.levels, phrase.words, phrase.organ = set(levels), [token.written], "lobe"
     phrase.side_first = True
+    phrase.start, phrase.end = token.start, token.end
     reader.current = None
 
 
@@ -171,6 +178,7 @@ def _end(reader: _Reader, token: Token) -> None:
     if current is not None:
         current.words.append(token.written)
         if token.kind is Kind.ORGAN:
+            current.end = token.end
             current.organ = current.organ or token.values[0]
             current.plural |= token.entry.plural
         elif token.kind is Kind.PLEURAL:

@@ -13,11 +13,14 @@ import numpy as np
 from .findings import read_findings
 from .laterality import mirror_sentence
 from .lexicon import ADJACENT_KEYS
+from .position_augmentation import PositionAugmentation
 from .rewording import abbreviate, drop_position, miscount, paraphrase
 
 Perturbation = Callable[[str, np.random.Generator], str]
 
 _NEIGHBOURS = {key: sorted(b for a, b in ADJACENT_KEYS if a == key) for key, _ in ADJACENT_KEYS}
+_UNKNOWN_POSITION = PositionAugmentation(1, 1)
+_FUZZY_POSITION = PositionAugmentation(1, 0)
 _SLIPS = ("replace", "lose", "double", "swap")
 
 
@@ -94,6 +97,8 @@ SENTENCE_PERTURBATIONS: dict[str, Perturbation] = {
     "typos_20": lambda sentence, generator: add_typos(sentence, 0.20, generator),
     "abbreviations": lambda sentence, generator: abbreviate(sentence),
     "drop_position": lambda sentence, generator: drop_position(sentence),
+    "unknown_position": lambda sentence, generator: _UNKNOWN_POSITION(sentence, generator=generator),
+    "fuzzy_position": lambda sentence, generator: _FUZZY_POSITION(sentence, generator=generator),
     "paraphrase": paraphrase,
     "wrong_count": miscount,
 }
@@ -132,7 +137,8 @@ def perturb_cases(cases: Sequence[Mapping[str, Any]], kind: str, *, seed: int = 
         cases: Case dictionaries with "text", which may be missing, None or empty.
         kind: One of `PERTURBATIONS`: "none", "blank", "mirror" (sides exchanged), "other" (another case's
             sentence, of other zones), "typos_05", "typos_10", "typos_20" (share of letters), "abbreviations",
-            "drop_position", "paraphrase", "wrong_count".
+            "drop_position" (words of place left out), "unknown_position" and "fuzzy_position" (replaced by
+            what the position augmentation of training writes), "paraphrase", "wrong_count".
         seed: Seed of whatever the kind draws.
 
     Returns:

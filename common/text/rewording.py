@@ -92,7 +92,7 @@ def drop_position(sentence: str) -> str:
             kept.append(shorter + mark)
         elif kept and mark in (".", ";", "!", "?"):
             kept[-1] = kept[-1].rstrip(",;.") + mark
-    text = _capitalised(" ".join(kept).rstrip(", "), like=sentence)
+    text = capitalised(" ".join(kept).rstrip(", "), like=sentence)
     named = read_findings(text)
     return text if text and not named.zones and named.side is None else _unplaced(findings)
 
@@ -114,7 +114,7 @@ def miscount(sentence: str, generator: np.random.Generator) -> str:
     for match in _NUMBER.finditer(sentence):
         if findings.count is None or _digits(match[0]) != str(findings.count):
             continue
-        word = str(drawn) if match[0].isdigit() else _capitalised(_NUMBERS[drawn], like=match[0])
+        word = str(drawn) if match[0].isdigit() else capitalised(_NUMBERS[drawn], like=match[0])
         text = sentence[: match.start()] + word + sentence[match.end() :]
         read = read_findings(text)
         if read.zones == findings.zones and read.count == drawn:
@@ -146,7 +146,16 @@ def _listed(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _capitalised(text: str, *, like: str) -> str:
+def capitalised(text: str, *, like: str) -> str:
+    """Return a text that begins with a capital letter where another one does.
+
+    Args:
+        text: Any text.
+        like: The text that it stands in for.
+
+    Returns:
+        The text; unchanged where the other one begins otherwise.
+    """
     return text[:1].upper() + text[1:] if like[:1].isupper() else text
 
 
@@ -195,17 +204,25 @@ def _polyp_paraphrases(findings: Findings) -> Iterator[str]:
         if findings.negated:
             yield from ("No polyp is seen.", "There is no polyp in the image.")
         return
-    places = _listed([_cell(zone) for zone in POLYP_ZONES if zone in findings.zones])
+    places = _listed([cell_name(zone) for zone in POLYP_ZONES if zone in findings.zones])
     count = findings.count
     number = "a" if count is None else _NUMBERS[count] if count < len(_NUMBERS) else str(count)
     size = "".join(f"{size} " for size in findings.sizes[:1])
     polyps = f"{number} {size}{'polyp' if number in ('a', 'one') else 'polyps'}"
     yield f"The image shows {polyps} located in {places} of the image."
     yield f"There {'is' if number in ('a', 'one') else 'are'} {polyps} at {places}."
-    yield f"{_capitalised(polyps, like='A')} in the {places} of the picture."
+    yield f"{capitalised(polyps, like='A')} in the {places} of the picture."
 
 
-def _cell(zone: tuple[str, str]) -> str:
+def cell_name(zone: tuple[str, str]) -> str:
+    """Name a cell of the polyp grid as captions do.
+
+    Args:
+        zone: `(side, level)`.
+
+    Returns:
+        Such as "top left", "right" or "center".
+    """
     side, level = zone
     row = {"upper": "top", "middle": "", "lower": "bottom"}[level]
     column = "" if side == "center" else side

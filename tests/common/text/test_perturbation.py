@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
 from collections import Counter
 
 import numpy as np
@@ -44,21 +43,6 @@ def cases_of(*sentences):
 
 def texts(cases):
     return [case["text"] for case in cases]
-
-
-@pytest.fixture(scope="module")
-def caption_files(real_data):
-    """Distinct real captions: QaTa-COV19, MosMedData+, polyps."""
-
-    def column(path, name, delimiter=","):
-        with (real_data / path).open(newline="", encoding="utf-8") as file:
-            return sorted({row[name] for row in csv.DictReader(file, delimiter=delimiter)})
-
-    return {
-        "qata": column("text/qata_captions_train.csv", "caption"),
-        "mosmed": column("text/mosmeddata_plus_train.csv", "text", ";"),
-        "polyps": column("kvasir_seg/train.csv", "text") + column("cvc_clinicdb/train.csv", "text"),
-    }
 
 
 # lists of cases
@@ -241,6 +225,13 @@ def test_abbreviations(sentence, expected):
 )
 def test_dropped_position(sentence, expected):
     assert drop_position(sentence) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"), [("unknown_position", "[UNK_POS]"), ("fuzzy_position", "a region of the lung")]
+)
+def test_position_is_replaced(kind, place):
+    assert perturb_sentence(CAPTION, kind) == f"Bilateral pulmonary infection, two infected areas, {place}."
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
