@@ -10,10 +10,22 @@ from .augmentation import (
     flat_compose,
     text_safe_augmentation,
 )
+from .corruption import (
+    CORRUPTIONS,
+    CorruptImaged,
+    corrupt,
+    corrupt_label,
+    corruption_seed,
+    parse_corruption,
+    split_at_corruption,
+    with_corruption,
+)
 from .dictionary import LoadImageAsDisplayedd, binary_mask
 from .display import DisplayOrder
+from .fused_augmentation import Fused, FusedAugmentation, affine_matrices
 from .loading import load_image, spatial_size
-from .preprocessing import ResizeImaged, StandardizeImaged, image_text_preprocessing
+from .mixing import Mixed, PatchMix
+from .preprocessing import ResizeImaged, ScaleToUnitd, StandardizeImaged, image_text_preprocessing
 from .saving import (
     MaskOnFileGridd,
     ProbabilityOnImaged,
@@ -22,12 +34,22 @@ from .saving import (
     save_mask,
     segmentation_postprocessing,
 )
+from .strong import MirrorAugmentation, StrongAugmentation
+from .strong_intensity import StrongIntensity, motion_kernels
 from .text import TokenizeTextd
+from .views import StrongView, View
 
 __all__ = [
+    "CORRUPTIONS",
+    "CorruptImaged",
     "DisplayOrder",
+    "Fused",
+    "FusedAugmentation",
     "LoadImageAsDisplayedd",
     "MaskOnFileGridd",
+    "MirrorAugmentation",
+    "Mixed",
+    "PatchMix",
     "ProbabilityOnImaged",
     "RandAlignedAffined",
     "RandIntensityd",
@@ -35,15 +57,28 @@ __all__ = [
     "ResizeImaged",
     "ResizeLabeld",
     "SaveImageMaskd",
+    "ScaleToUnitd",
     "StandardizeImaged",
+    "StrongAugmentation",
+    "StrongIntensity",
+    "StrongView",
     "Thresholdd",
     "TokenizeTextd",
+    "View",
+    "affine_matrices",
     "binary_mask",
+    "corrupt",
+    "corrupt_label",
+    "corruption_seed",
     "flat_compose",
     "image_text_preprocessing",
     "load_image",
+    "motion_kernels",
+    "parse_corruption",
     "save_mask",
     "segmentation_postprocessing",
     "spatial_size",
+    "split_at_corruption",
     "text_safe_augmentation",
+    "with_corruption",
 ]

@@ -18,6 +18,7 @@ from .dictionary import LoadImageAsDisplayedd
 from .text import TokenizeTextd
 
 STRIDE = 32  # the coarsest feature map of the networks
+NORMALISATIONS = ("zscore", "unit")
 
 
 def image_text_preprocessing(
@@ -26,10 +27,11 @@ def image_text_preprocessing(
     max_tokens: int = 24,
     text_encoder: str = "embedded",
     laterality: str = "image",
+    normalise: str = "zscore",
 ) -> Compose:
     """Build the flat, deterministic preprocessing of images with a sentence.
 
-    Load as displayed, resize the image (bicubic), z-score it per channel, tokenise the sentence. The label,
+    Load as displayed, resize the image (bicubic), normalise it, tokenise the sentence. The label,
     when the case has one, stays on its own grid. A volume is treated slice by slice: its slices are resized and
     scored one by one, and `TextGuidedInferer` hands them to the network one by one.
 
@@ -38,23 +40,28 @@ def image_text_preprocessing(
         max_tokens: length of the token sequence.
         text_encoder: name of the tokenizer, as for `build_tokenizer`.
         laterality: "image" or "patient": whose left the network's sentences mean.
+        normalise: "zscore" per channel, or "unit": from the darkest to the brightest value as 0 to 1, for networks
+            that normalise by themselves.
 
     Raises:
-        ValueError: when `image_size` is no positive multiple of 32 or `laterality` is unknown.
+        ValueError: when `image_size` is no positive multiple of 32, or `laterality` or `normalise` is unknown.
 
     Reference:
         Zhong et al., "Ariadne's Thread", MICCAI 2023, and the code of MMI-UNet (utils/dataset.py).
 
     Differences from the paper:
         Shrinking is anti-aliased, so that a radiograph of 3000 pixels does not turn into noise; the same when
-        the images already have the size of the network input, as QaTa-COV19 has.
+        the images already have the size of the network input, as QaTa-COV19 has. "unit" is not a division by
+        255: files of other kinds name no white, and hosts hand over pixels alone.
     """
     size = checked_size(image_size)
+    if normalise not in NORMALISATIONS:
+        raise ValueError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got {normalise!r}")
     return Compose(
         [
             LoadImageAsDisplayedd(("image", "label")),
             ResizeImaged("image", size=size),
-            StandardizeImaged("image"),
+            StandardizeImaged("image") if normalise == "zscore" else ScaleToUnitd("image"),
             TokenizeTextd(max_tokens=max_tokens, text_encoder=text_encoder, laterality=laterality),
         ]
     )
@@ -123,9 +130,23 @@ class StandardizeImaged(MapTransform):
         """Standardize the images of one case into a new dictionary."""
         case = dict(data)
         for key in self.key_iterator(case):
-            image = case[key]
-            scored = z_score(image.as_tensor() if isinstance(image, MetaTensor) else torch.as_tensor(image))
-            case[key] = on_same_grid(image, scored) if isinstance(image, MetaTensor) else scored
+            case[key] = _with_values(case[key], z_score)
+        return case
+
+
+class ScaleToUnitd(MapTransform):
+    """Scale images so that the darkest value becomes 0 and the brightest 1, per slice (flat ones become 0).
+
+    Args:
+        keys: keys of `(C, rows, columns[, slices])` images.
+        allow_missing_keys: do not fail when a key is missing.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Scale the images of one case into a new dictionary."""
+        case = dict(data)
+        for key in self.key_iterator(case):
+            case[key] = _with_values(case[key], scale_to_unit)
         return case
 
 
@@ -163,6 +184,18 @@ def z_score(image: Tensor) -> Tensor:
     return per_distinct_channel(image, score)
 
 
+def scale_to_unit(image: Tensor) -> Tensor:
+    """Return `(C, rows, columns[, slices])` from 0 to 1 per slice, all channels alike, so that hues stay; flat: 0."""
+
+    def scale(channels: Tensor) -> Tensor:
+        values = channels.to(torch.float32)
+        low, high = values.amin(dim=(0, 1, 2), keepdim=True), values.amax(dim=(0, 1, 2), keepdim=True)
+        flat = high - low <= 1e-6 * torch.maximum(high.abs(), low.abs())
+        return torch.where(flat, 0.0, (values - low) / torch.where(flat, 1.0, high - low))
+
+    return per_distinct_channel(image, scale)
+
+
 def per_distinct_channel(image: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply a function of `(C, rows, columns[, slices])` that treats channels alike, once for repeated gray."""
     if image.shape[0] > 1 and image.stride(0) == 0:
@@ -184,3 +217,10 @@ def on_new_grid(image: MetaTensor, values: Tensor) -> MetaTensor:
         scaling = scale_affine(before, after, centered=True)
         result.affine = image.affine @ torch.from_numpy(to_affine_nd(3, scaling)).to(image.affine)
     return result
+
+
+def _with_values(image: Any, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply a function to the values of an image; meta data stay."""
+    if isinstance(image, MetaTensor):
+        return on_same_grid(image, function(image.as_tensor()))
+    return function(torch.as_tensor(image))
