@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .datalist import load_datalist, load_labelled_split, read_datalist, verify_files
 from .dataset import CaseDataset, CaseLoader, TolerantDataset, load_cases, single_case
+from .semi_supervised import SemiSupervisedLoader, labelled_cases, unlabelled_cases
 from .splits import (
     SECTIONS,
     draw_subset,
@@ -18,8 +19,10 @@ __all__ = [
     "SECTIONS",
     "CaseDataset",
     "CaseLoader",
+    "SemiSupervisedLoader",
     "TolerantDataset",
     "draw_subset",
+    "labelled_cases",
     "labelled_unlabelled_split",
     "load_cases",
     "load_datalist",
@@ -30,5 +33,6 @@ __all__ = [
     "spoken_cases",
     "subset_in_file_order",
     "subset_in_name_order",
+    "unlabelled_cases",
     "verify_files",
 ]

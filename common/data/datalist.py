@@ -51,14 +51,16 @@ def load_labelled_split(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Read a section as labelled and unlabelled cases for semi-supervised training.
 
+    A case that has no label is unlabelled, whatever the draw: the fraction is one of the cases with a label.
+
     Args:
         path: a ``dataset.json``, or the folder that holds one.
         section: ``training``, ``validation`` or ``test``.
-        fraction: labelled share, in (0, 1]; the same cases that :func:`load_datalist` keeps.
+        fraction: labelled share, in (0, 1]; the same cases that :func:`load_datalist` keeps where all have a label.
         seed: seed of the split.
 
     Returns:
-        Labelled cases, and the remaining cases without their ``label``.
+        Labelled cases, and the remaining cases without their ``label``, those that never had one last.
 
     Raises:
         ValueError: as :func:`load_datalist`.
@@ -67,7 +69,9 @@ def load_labelled_split(
     datalist, document = read_datalist(path)
     cases = _section_cases(datalist, document, section)
     rule = _subset_rule(document)
-    labelled, rest = labelled_unlabelled_split(cases, fraction, rule=rule, seed=seed, key=_case_id)
+    known = [case for case in cases if "label" in case]
+    labelled, rest = labelled_unlabelled_split(known, fraction, rule=rule, seed=seed, key=_case_id)
+    rest += [case for case in cases if "label" not in case]
     return labelled, [{key: value for key, value in case.items() if key != "label"} for case in rest]
 
 

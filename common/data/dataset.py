@@ -135,8 +135,18 @@ class CaseDataset(CacheDataset):
         """Set the epoch that the random transforms of the next pass belong to."""
         self.epoch = epoch
 
-    def _transform(self, index: int) -> Any:
-        state = np.random.SeedSequence((self.seed, self.epoch, index)).generate_state(1)[0]
+    def drawn(self, index: int, repeat: int) -> Any:
+        """Return a case that an epoch has drawn before, with random transforms of its own.
+
+        Args:
+            index: of the case.
+            repeat: how often the epoch has drawn it before; 0: as ``self[index]``.
+        """
+        return self._transform(index, repeat)
+
+    def _transform(self, index: int, repeat: int = 0) -> Any:
+        place = (self.seed, self.epoch, index, repeat) if repeat else (self.seed, self.epoch, index)
+        state = np.random.SeedSequence(place).generate_state(1)[0]
         self.transform.set_random_state(seed=int(state))
         return super()._transform(index)
 

@@ -81,10 +81,7 @@ class TextGuidedTrainer(SupervisedTrainer):
         return [output | {CommonKeys.LOSS: output[CommonKeys.LOSS].detach()}]
 
     def _sum_of_terms(self, outputs: Any, label: Tensor) -> Tensor:
-        device = self.state.device
-        batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.state.batch.items()}
-        batch[CommonKeys.IMAGE] = _plain(self.state.output[CommonKeys.IMAGE])
-        batch[CommonKeys.LABEL] = _plain(label)
+        batch = self._objective_batch(label)
         terms = dict(self.objective(outputs, batch, self.state.epoch))
         if not terms:
             raise ValueError("the objective must return at least one named term, got none")
@@ -97,6 +94,16 @@ class TextGuidedTrainer(SupervisedTrainer):
                 f"{list(batch.get('id', []))}: lower learning_rate or set gradient_clip"
             )
         return loss
+
+    def _objective_batch(self, label: Tensor) -> dict[str, Any]:
+        """Return the batch that the objective is given, on the device."""
+        return self._on_device(self.state.batch, label)
+
+    def _on_device(self, batch: Mapping[str, Any], label: Tensor) -> dict[str, Any]:
+        device = self.state.device
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+        image = plain(self.state.output[CommonKeys.IMAGE])
+        return {**moved, CommonKeys.IMAGE: image, CommonKeys.LABEL: plain(label)}
 
     def _clip_gradients(self) -> None:
         if not self.gradient_clip:
@@ -123,5 +130,6 @@ def loss_terms(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: float(term) for name, term in terms.items()}
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def plain(tensor: Tensor) -> Tensor:
+    """Return a tensor without the meta data of a `MetaTensor`, which cost time in every layer."""
     return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor

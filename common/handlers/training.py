@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,17 @@ from torch import nn
 from ..checks import bare, load_state, read_tensors
 
 logger = logging.getLogger(__name__)
+
+_STATE_NAMES = {
+    "best_epoch",
+    "best_metric",
+    "epoch",
+    "iteration",
+    "lr_scheduler",
+    "network",
+    "optimizer",
+    "scaler",
+}
 
 
 class EpochSeeds:
@@ -62,6 +74,11 @@ class TrainingState:
         lr_scheduler: of `optimizer`.
         validator: its best metric and epoch are kept.
         resume: False starts anew and overwrites the file.
+        parts: what else a training needs to go on, by a name of its own each: objects with ``state_dict`` and
+            ``load_state_dict``, of tensors and plain values, such as a `MeanTeacher`.
+
+    Raises:
+        ValueError: if a part has the name of something else in the file.
     """
 
     def __init__(
@@ -73,10 +90,16 @@ class TrainingState:
         lr_scheduler: Any,
         validator: Engine | None = None,
         resume: bool = True,
+        parts: Mapping[str, Any] | None = None,
     ) -> None:
+        taken = sorted(set(parts or {}) & _STATE_NAMES)
+        if taken:
+            raise ValueError(
+                f"parts must have names of their own, got {', '.join(taken)}: name them otherwise"
+            )
         self.path = Path(path)
         self.network = network
-        self.parts = {"optimizer": optimizer, "lr_scheduler": lr_scheduler}
+        self.parts = {"optimizer": optimizer, "lr_scheduler": lr_scheduler, **(parts or {})}
         self.validator = validator
         self.resume = resume
 
@@ -89,7 +112,8 @@ class TrainingState:
         """Load the state, if there is one and `resume` is set; a host's training is never one that goes on.
 
         Raises:
-            ValueError: when the file belongs to another network; the first differing entries are named.
+            ValueError: when the file belongs to another network, the first differing entries are named; or to a
+                training with other parts.
         """
         if not (self.resume and self.path.is_file()):
             return
@@ -99,6 +123,7 @@ class TrainingState:
             )
             return
         state = read_tensors(self.path)
+        self._check_parts(state)
         load_state(self.network, state["network"], source=str(self.path))
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
@@ -110,6 +135,14 @@ class TrainingState:
             self.validator.state.best_metric = state["best_metric"]
             self.validator.state.best_metric_epoch = state["best_epoch"]
         logger.info("resumed %s after epoch %d of %d", self.path, state["epoch"], engine.state.max_epochs)
+
+    def _check_parts(self, state: Mapping[str, Any]) -> None:
+        saved = set(state) - (_STATE_NAMES - {"optimizer", "lr_scheduler"})
+        if saved != set(self.parts):
+            raise ValueError(
+                f"{self.path} must hold the state of {', '.join(sorted(self.parts))}, got {', '.join(sorted(saved))}: "
+                "it is of a training with other options; resume with those, or start anew with --resume false"
+            )
 
     def save(self, engine: Engine) -> None:
         """Write the state of the epoch that has just ended; only rank 0 writes."""

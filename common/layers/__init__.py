@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .attention import Interactor, MultiHeadAttention, attention_weights, masked_mean, usable_keys
 from .bridger import Bridger, BridgerOutput
+from .classic_unet import ClassicUNet, DoubleConv
 from .complementary_attention import (
     BidirectionalComplementaryAttention,
     DualAttention,
@@ -14,6 +15,13 @@ from .complementary_attention import (
 from .guide import GuideDecoderBlock
 from .kan import KANBlock, KANLinear
 from .positions import sinusoidal_positions
+from .pseudo_image import (
+    ConsistencyProjection,
+    PseudoImageGenerator,
+    PseudoImageReader,
+    TextRefinement,
+    masked_image,
+)
 from .scaling import scale_channels
 from .splines import cubic_basis, spline_features, spline_linear
 from .upsampling import SegmentationHead, UpBlock
@@ -22,6 +30,9 @@ __all__ = [
     "BidirectionalComplementaryAttention",
     "Bridger",
     "BridgerOutput",
+    "ClassicUNet",
+    "ConsistencyProjection",
+    "DoubleConv",
     "DualAttention",
     "GuideDecoderBlock",
     "Interactor",
@@ -29,11 +40,15 @@ __all__ = [
     "KANLinear",
     "KGate",
     "MultiHeadAttention",
+    "PseudoImageGenerator",
+    "PseudoImageReader",
     "SegmentationHead",
+    "TextRefinement",
     "UpBlock",
     "attention_weights",
     "cubic_basis",
     "language_path",
+    "masked_image",
     "masked_mean",
     "scale_channels",
     "sinusoidal_positions",

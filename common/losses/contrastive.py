@@ -1,4 +1,4 @@
-"""Contrastive loss between one vector per image and one per text."""
+"""Contrastive losses between one vector per image and one per text."""
 
 from __future__ import annotations
 
@@ -66,6 +66,81 @@ def symmetric_info_nce(
         return (F.cross_entropy(scores, targets) + F.cross_entropy(scores.T, targets)) / 2
 
 
+def zone_affinity(bits: Tensor) -> Tensor:
+    r"""Share of common zones of every two sentences of a batch, the Jaccard index of what they name.
+
+    .. math:: A_{ij} = \frac{|y_i \cap y_j|}{|y_i \cup y_j|}, \quad A_{ii} = 1
+
+    Two different sentences neither of which names a zone have nothing in common: 0.
+
+    Args:
+        bits: `(B, Z)` bool, True where sentence :math:`y_i` names a zone; of numbers, all but 0 are True.
+
+    Returns:
+        `(B, B)` float32 in [0, 1], symmetric.
+
+    Raises:
+        ValueError: if the shape is another.
+
+    Reference:
+        Semi-MedRef, section 2.4, the affinity above equation 9.
+    """
+    if bits.ndim != 2:
+        raise ValueError(f"bits must be (B, Z), one row per sentence, got {tuple(bits.shape)}.")
+    named = (bits != 0).float()
+    with torch.autocast(device_type=named.device.type, enabled=False):
+        common = named @ named.T
+    count = named.sum(dim=1)
+    union = count[:, None] + count[None, :] - common
+    return (common / union.clamp(min=1)).fill_diagonal_(1.0)
+
+
+def image_text_contrastive(
+    image: Tensor, text: Tensor, affinity: Tensor | None = None, *, temperature: float = 0.07
+) -> Tensor:
+    r"""Match images and texts of a batch in both directions, each with as much of the others as they have in common.
+
+    With :math:`s_{ij} = \cos(\text{image}_i, \text{text}_j) / \tau` and the affinities :math:`A`,
+
+    .. math::
+        -\frac{1}{2B} \sum_{ij} \left(
+        \frac{A_{ij}}{\sum_k A_{ik}} \log\frac{e^{s_{ij}}}{\sum_k e^{s_{ik}}} +
+        \frac{A_{ij}}{\sum_k A_{kj}} \log\frac{e^{s_{ij}}}{\sum_k e^{s_{kj}}} \right)
+
+    With the identity, or without affinities, this is `symmetric_info_nce`, the loss of CLIP.
+
+    Args:
+        image: `(B, D)` of any norm; it is normalised here.
+        text: `(B, D)`, likewise; row `i` belongs to row `i` of `image`.
+        affinity: `(B, B)`, >= 0, of image `i` (row) and text `j` (column), every row and column with a sum above 0;
+            see `zone_affinity`.
+        temperature: :math:`\tau` > 0.
+
+    Returns:
+        A scalar tensor, >= 0, in float32 (float64 stays float64), also under autocast.
+
+    Raises:
+        ValueError: if the shapes do not fit each other, the temperature is not positive, or, on a CPU, an affinity is
+            negative or a row or column of them empty; on a GPU this would make it wait for the values.
+
+    Reference:
+        Semi-MedRef, section 2.4, equation 9 (ITCL).
+    """
+    if affinity is None:
+        return symmetric_info_nce(image, text, temperature=temperature)
+    check_pairs(image, text)
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be positive and finite, got {temperature}.")
+    _check_affinity(affinity, len(image))
+    image = at_least_float32(image)
+    text, affinity = at_least_float32(text).to(image.dtype), at_least_float32(affinity).to(image)
+    with torch.autocast(device_type=image.device.type, enabled=False):
+        scores = F.normalize(image, dim=1) @ F.normalize(text, dim=1).T / temperature
+        to_text = affinity / affinity.sum(dim=1, keepdim=True)
+        to_image = affinity.T / affinity.T.sum(dim=1, keepdim=True)
+        return (F.cross_entropy(scores, to_text) + F.cross_entropy(scores.T, to_image)) / 2
+
+
 def check_pairs(image: Tensor, text: Tensor) -> None:
     """Refuse image and text vectors that are not `(B, D)` both, with neither B nor D 0, by a ValueError."""
     if image.ndim != 2 or image.shape != text.shape or 0 in image.shape:
@@ -90,3 +165,22 @@ def _targets(size: int, groups: Sequence[Hashable] | Tensor | None, like: Tensor
         raise ValueError(f"groups must hold one entry for each of the {size} items, got the shape {given}.")
     same = (numbers[:, None] == numbers[None, :]).to(like.dtype)
     return same / same.sum(dim=1, keepdim=True)
+
+
+def _check_affinity(affinity: Tensor, size: int) -> None:
+    if affinity.shape != (size, size):
+        raise ValueError(
+            f"affinity must be ({size}, {size}), one row per image and one column per text, got "
+            f"{tuple(affinity.shape)}."
+        )
+    if affinity.device.type != "cpu":  # reading a value back would stall a GPU
+        return
+    if (
+        not (affinity >= 0).all()
+        or not (affinity.sum(dim=0) > 0).all()
+        or not (affinity.sum(dim=1) > 0).all()
+    ):
+        raise ValueError(
+            "affinity must be at least 0, with something above 0 in every row and column, got "
+            f"{float(affinity.min()):g} as its least value: set its diagonal to 1."
+        )

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from .aligned import AlignedNetwork
 from .backbones import build_backbone
+from .biclip import BiCLIP
 from .c2seg import C2Seg
 from .contrastive_encoder import ContrastiveEncoder
 from .convnext import ConvNextEncoder
+from .ef_unet import Drawing, EFUNet
+from .fusion_training import FusionTraining
 from .guide_decoder import GuideDecoder
 from .mmi_unet import MMIUNet
 from .parameters import ParameterCounts, count_parameters
 from .plain import AttentionUNet, DynUNet, PlainNetwork, SwinUNETR, UNet, UNetPlusPlus
 from .prompt import PromptEncoder
+from .referring_pair import Encoding, ReferringPair
 from .ukan import UKAN, UKANDecoder, UKANEncoder, ukan_channels
 from .zone_unet import ZoneUNet
 
@@ -19,15 +23,21 @@ __all__ = [
     "UKAN",
     "AlignedNetwork",
     "AttentionUNet",
+    "BiCLIP",
     "C2Seg",
     "ContrastiveEncoder",
     "ConvNextEncoder",
+    "Drawing",
     "DynUNet",
+    "EFUNet",
+    "Encoding",
+    "FusionTraining",
     "GuideDecoder",
     "MMIUNet",
     "ParameterCounts",
     "PlainNetwork",
     "PromptEncoder",
+    "ReferringPair",
     "SwinUNETR",
     "UKANDecoder",
     "UKANEncoder",

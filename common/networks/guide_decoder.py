@@ -16,6 +16,7 @@ from ..layers.guide import GuideOutput
 from .checks import check_image
 from .convnext import TINY_DEPTHS, ConvNextEncoder
 from .prompt import PromptEncoder
+from .referring_pair import Encoding
 
 GUIDING_TOKENS = (24, 12, 9)
 
@@ -38,7 +39,8 @@ class GuideDecoder(nn.Module):
         return_attention: whether training outputs hold `text_attention`.
 
     Attributes:
-        token_channels: channels C of `image_tokens` and `text_tokens`.
+        token_channels: channels C of `image_tokens` and `text_tokens`, and of the deepest features.
+        sentence_channels: width D of the projected sentence.
 
     Reference:
         Zhong et al., "Ariadne's Thread: using text prompts to improve segmentation of infected areas from
@@ -80,6 +82,7 @@ class GuideDecoder(nn.Module):
         )
         channels = self.encoder.channels
         self.token_channels = channels[-1]
+        self.sentence_channels = text_channels
         self.sentence_in = nn.Linear(text_channels, channels[3])
         self.decoder = nn.ModuleList(
             GuideDecoderBlock(
@@ -118,7 +121,7 @@ class GuideDecoder(nn.Module):
             ValueError: if the text has more than `max_tokens` tokens.
         """
         wanted = self.return_attention and self.training
-        features, guided = self._decode(image, text, return_attention=wanted)
+        features, guided = self._guide(self.encode(image, text), return_attention=wanted)
         logits = self.head(features)
         if not self.training:
             return logits
@@ -133,6 +136,35 @@ class GuideDecoder(nn.Module):
             outputs["text_attention"] = last.text_attention
             outputs["text_attention_mask"] = _none_is_padding(last.text_tokens)
         return outputs
+
+    def encode(self, image: Tensor, text: Tensor | None = None) -> Encoding:
+        """Run all but the decoder: the image encoder, which does not see the text, and the text encoder.
+
+        Args:
+            image: as in `forward`.
+            text: as in `forward`.
+
+        Returns:
+            The stages' features, the tokens that guide the decoder, and the projected sentence.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        check_image(image, self.in_channels)
+        tokens, sentence, mask = self.prompt(text, image.shape[0])
+        tokens = self._fixed_length(tokens, mask)
+        return Encoding(tuple(self.encoder(image)), tokens, sentence)
+
+    def decode(self, encoding: Encoding) -> Tensor:
+        """Run the decoder: `decode(encode(image, text))` are the logits of `forward`.
+
+        Args:
+            encoding: of `encode`, or cases of it.
+
+        Returns:
+            Logits `(B, num_classes, H, W)`.
+        """
+        return self.head(self._guide(encoding, return_attention=False)[0])
 
     def text_attention(self, image: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Show from where in the image the text is looked at: `text_attention` of `forward`, in either mode.
@@ -152,21 +184,16 @@ class GuideDecoder(nn.Module):
             ValueError: as `forward`.
         """
         with _without_tracking(self.decoder):
-            last = self._decode(image, text, return_attention=True)[1][-1]
+            last = self._guide(self.encode(image, text), return_attention=True)[1][-1]
         return last.text_attention, _none_is_padding(last.text_tokens)
 
-    def _decode(
-        self, image: Tensor, text: Tensor | None, *, return_attention: bool
-    ) -> tuple[Tensor, list[GuideOutput]]:
-        check_image(image, self.in_channels)
-        tokens, sentence, mask = self.prompt(text, image.shape[0])
-        tokens = self._fixed_length(tokens, mask)
-        *skips, features = self.encoder(image)
-        features = features + self.sentence_in(sentence)[:, :, None, None]
+    def _guide(self, encoding: Encoding, *, return_attention: bool) -> tuple[Tensor, list[GuideOutput]]:
+        *skips, features = encoding.features
+        features = features + self.sentence_in(encoding.sentence)[:, :, None, None]
         guided: list[GuideOutput] = []
         for block, skip in zip(self.decoder, reversed(skips), strict=True):
             wanted = return_attention and block is self.decoder[-1]
-            guided.append(block.guide(features, tokens, return_attention=wanted))
+            guided.append(block.guide(features, encoding.guide, return_attention=wanted))
             features = block.upsample(guided[-1].features, skip)
         return features, guided
 

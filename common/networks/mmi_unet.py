@@ -12,6 +12,7 @@ from ..layers import Bridger, BridgerOutput, SegmentationHead, UpBlock, masked_m
 from .checks import check_image
 from .convnext import TINY_DEPTHS, ConvNextEncoder
 from .prompt import PromptEncoder
+from .referring_pair import Encoding
 
 
 class MMIUNet(nn.Module):
@@ -34,7 +35,8 @@ class MMIUNet(nn.Module):
         return_attention: whether training outputs hold `text_attention`.
 
     Attributes:
-        token_channels: channels C of `image_tokens` and `text_tokens`.
+        token_channels: channels C of `image_tokens` and `text_tokens`, and of the deepest features.
+        sentence_channels: width D of the projected sentence.
 
     Reference:
         Bui et al., "MMI-UNet", QaTa-COV19 and MosMedData+ segmentation with text.
@@ -72,6 +74,7 @@ class MMIUNet(nn.Module):
         )
         channels = self.encoder.channels
         self.token_channels = channels[-1]
+        self.sentence_channels = text_channels
         self.bridgers = nn.ModuleList(
             Bridger(
                 count,
@@ -102,19 +105,9 @@ class MMIUNet(nn.Module):
             `(B, N, C)` and `text_tokens` `(B, L, C)` of the last Bridger; `text_mask` `(B, L)`; with
             `return_attention` also `text_attention` `(B, heads, L, H / 8, W / 8)` of the first Bridger.
         """
-        check_image(image, self.in_channels)
-        prompt, sentence, mask = self.prompt(text, image.shape[0])
-        attention_mask = mask if self.prompt.mask_padding else None
-        bridged: list[BridgerOutput] = []
-        features, tokens = image, prompt
-        for index, bridger in enumerate(self.bridgers):
-            features = self.encoder.stage(index, features)
-            wanted = self.return_attention and self.training and index == 0
-            output = bridger(features, tokens, text_mask=attention_mask, return_attention=wanted)
-            bridged.append(output)
-            features, tokens = output.image + features, prompt + output.text
-        context = masked_mean(bridged[-1].text, attention_mask) + sentence
-        logits = self._decode([output.image for output in bridged], self.bridgers[-1].text_in(context))
+        wanted = self.return_attention and self.training
+        bridged, sentence, mask = self._interact(image, text, return_attention=wanted)
+        logits = self.decode(self._encoding(bridged, sentence, mask))
         if not self.training:
             return logits
         outputs = {
@@ -126,6 +119,34 @@ class MMIUNet(nn.Module):
         if bridged[0].text_attention is not None:
             outputs["text_attention"] = bridged[0].text_attention
         return outputs
+
+    def encode(self, image: Tensor, text: Tensor | None = None) -> Encoding:
+        """Run all but the decoder: the stages and their Bridgers.
+
+        Args:
+            image: as in `forward`.
+            text: as in `forward`.
+
+        Returns:
+            The Bridgers' image features, with the sentence in every one of them; the context that the decoder adds
+            to the deepest; and the projected sentence.
+        """
+        return self._encoding(*self._interact(image, text))
+
+    def decode(self, encoding: Encoding) -> Tensor:
+        """Run the decoder: `decode(encode(image, text))` are the logits of `forward`.
+
+        Args:
+            encoding: of `encode`, or cases of it.
+
+        Returns:
+            Logits `(B, num_classes, H, W)`.
+        """
+        *skips, features = encoding.features
+        features = features + encoding.guide[:, :, None, None]
+        for block, skip in zip(self.decoder, reversed(skips), strict=True):
+            features = block(features, skip)
+        return self.head(features)
 
     def text_attention(self, image: Tensor, text: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Show where in the image the text looks: `text_attention` of `forward`, in either mode.
@@ -148,8 +169,24 @@ class MMIUNet(nn.Module):
         output = self.bridgers[0](features, prompt, text_mask=attention_mask, return_attention=True)
         return output.text_attention, mask
 
-    def _decode(self, skips: list[Tensor], context: Tensor) -> Tensor:
-        features = skips[-1] + context[:, :, None, None]
-        for block, skip in zip(self.decoder, reversed(skips[:-1]), strict=True):
-            features = block(features, skip)
-        return self.head(features)
+    def _interact(
+        self, image: Tensor, text: Tensor | None, *, return_attention: bool = False
+    ) -> tuple[list[BridgerOutput], Tensor, Tensor]:
+        check_image(image, self.in_channels)
+        prompt, sentence, mask = self.prompt(text, image.shape[0])
+        attention_mask = mask if self.prompt.mask_padding else None
+        bridged: list[BridgerOutput] = []
+        features, tokens = image, prompt
+        for index, bridger in enumerate(self.bridgers):
+            features = self.encoder.stage(index, features)
+            wanted = return_attention and index == 0
+            output = bridger(features, tokens, text_mask=attention_mask, return_attention=wanted)
+            bridged.append(output)
+            features, tokens = output.image + features, prompt + output.text
+        return bridged, sentence, mask
+
+    def _encoding(self, bridged: list[BridgerOutput], sentence: Tensor, mask: Tensor) -> Encoding:
+        attention_mask = mask if self.prompt.mask_padding else None
+        context = masked_mean(bridged[-1].text, attention_mask) + sentence
+        features = tuple(output.image for output in bridged)
+        return Encoding(features, self.bridgers[-1].text_in(context), sentence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,6 +54,7 @@ def training(
     patience: int = 0,
     resume: bool = True,
     cases: type[list] = list,
+    parts: dict[str, Any] | None = None,
 ) -> TextGuidedTrainer:
     torch.manual_seed(0)
     network = Noisy()
@@ -83,6 +85,7 @@ def training(
         lr_scheduler=scheduler,
         validator=validator,
         resume=resume,
+        parts=parts,
     ).attach(engine)
     return engine
 
@@ -151,6 +154,47 @@ def test_the_state_of_another_network_names_what_differs(tmp_path: Path) -> None
     torch.save(state, tmp_path / "last.pt")
     with pytest.raises(ValueError, match=r"layer\.weight: must be \(2, 2\), got \(3, 2\)"):
         training(tmp_path, 2).run()
+
+
+class Counter:
+    """A part of a training that has a state of its own."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.count = state["count"]
+
+
+def test_further_parts_are_saved_and_restored(tmp_path: Path) -> None:
+    counter = Counter()
+    engine = training(tmp_path, 2, parts={"counter": counter})
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: setattr(counter, "count", counter.count + 1))
+    engine.run()
+    assert read_tensors(tmp_path / "last.pt")["counter"] == {"count": 6}
+    resumed = Counter()
+    training(tmp_path, 2, parts={"counter": resumed}).run()
+    assert resumed.count == 6
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_the_state_of_a_training_with_other_parts_is_refused(tmp_path: Path, saved: bool) -> None:
+    """Going on without a part that the epochs before had would be another training, silently."""
+    parts = {"counter": Counter()}
+    training(tmp_path, 1, parts=parts if saved else None).run()
+    with pytest.raises(
+        ValueError, match=r"last\.pt must hold the state of .*optimizer.*start anew with --resume"
+    ):
+        training(tmp_path, 2, parts=None if saved else parts).run()
+    training(tmp_path, 1, parts=None if saved else parts, resume=False).run()
+
+
+def test_a_part_cannot_have_the_name_of_another_entry(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="parts must have names of their own, got epoch, optimizer"):
+        training(tmp_path, 1, parts={"optimizer": Counter(), "epoch": Counter()})
 
 
 def test_epoch_seeds_depend_on_seed_and_epoch_alone() -> None:

@@ -1,4 +1,4 @@
-"""The symmetric InfoNCE against closed forms and a naive loop."""
+"""The symmetric InfoNCE, and ITCL with its affinities, against closed forms and naive loops."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from monai.data import MetaTensor
 from torch.testing import assert_close
 
-from common.losses import symmetric_info_nce
+from common.losses import image_text_contrastive, symmetric_info_nce, zone_affinity
 
 
 def vectors(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -137,3 +139,137 @@ def test_metadata_is_dropped() -> None:
 def test_wrong_arguments(shapes: tuple, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         symmetric_info_nce(torch.zeros(shapes[0]), torch.zeros(shapes[1]), **options)
+
+
+def naive_affinity(bits: list[list[bool]]) -> list[list[float]]:
+    zones = [{index for index, bit in enumerate(row) if bit} for row in bits]
+    return [
+        [1.0 if i == j else len(a & b) / len(a | b) if a | b else 0.0 for j, b in enumerate(zones)]
+        for i, a in enumerate(zones)
+    ]
+
+
+def naive_soft_loss(image: torch.Tensor, text: torch.Tensor, affinity: list, temperature: float) -> float:
+    """Equation 9 pair by pair."""
+    count = len(image)
+    scores = [[float(x @ y / x.norm() / y.norm()) / temperature for y in text] for x in image]
+    total = 0.0
+    for i in range(count):
+        row = sum(math.exp(scores[i][k]) for k in range(count))
+        column = sum(math.exp(scores[k][i]) for k in range(count))
+        row_share = sum(affinity[i])
+        column_share = sum(affinity[k][i] for k in range(count))
+        for j in range(count):
+            total -= affinity[i][j] / row_share * math.log(math.exp(scores[i][j]) / row)
+            total -= affinity[j][i] / column_share * math.log(math.exp(scores[j][i]) / column)
+    return total / (2 * count)
+
+
+BITS = [
+    [True, True, True, False, False, False],
+    [True, False, False, False, False, False],
+    [True, False, False, False, False, True],
+    [False] * 6,
+    [False] * 6,
+    [True, True, True, False, False, False],
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=9))
+def test_affinity_is_the_jaccard_index_of_the_sets(bits: list[list[bool]]) -> None:
+    affinity = zone_affinity(torch.tensor(bits))
+    assert_close(affinity, torch.tensor(naive_affinity(bits)), rtol=0, atol=1e-7)
+    assert torch.equal(affinity, affinity.T)
+
+
+def test_sentences_without_a_zone_are_alike_to_themselves_alone() -> None:
+    affinity = zone_affinity(torch.tensor(BITS))
+    assert affinity[3].tolist() == [0, 0, 0, 1, 0, 0]
+    assert affinity[0].tolist() == pytest.approx([1, 1 / 3, 1 / 4, 0, 0, 1])
+    assert zone_affinity(torch.zeros(2, 9)).tolist() == [[1, 0], [0, 1]]
+    assert torch.equal(zone_affinity(5.0 * torch.tensor(BITS)), affinity)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_soft_positives_equal_a_naive_double_loop(temperature: float) -> None:
+    image, text = vectors(6, 5), 3 * vectors(6, 5, seed=1)
+    loss = image_text_contrastive(image, text, zone_affinity(torch.tensor(BITS)), temperature=temperature)
+    expected = naive_soft_loss(image, text, naive_affinity(BITS), temperature)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    # exactly, with affinities that are not rounded to float32, and neither symmetric
+    affinity = vectors(6, 6, seed=2).abs()
+    loss = image_text_contrastive(image, text, affinity, temperature=temperature)
+    expected = naive_soft_loss(image, text, affinity.tolist(), temperature)
+    assert loss.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_identity_and_none_are_clip() -> None:
+    image, text = vectors(5, 4), vectors(5, 4, seed=1)
+    expected = symmetric_info_nce(image, text, temperature=0.2)
+    for affinity in (
+        None,
+        torch.eye(5),
+        3 * torch.eye(5, dtype=torch.float64),
+        zone_affinity(torch.zeros(5, 6)),
+    ):
+        loss = image_text_contrastive(image, text, affinity, temperature=0.2)
+        assert_close(loss, expected, rtol=0, atol=1e-12)
+
+
+def test_equal_affinities_are_one_group() -> None:
+    image, text = vectors(4, 3), vectors(4, 3, seed=1)
+    loss = image_text_contrastive(image, text, torch.ones(4, 4))
+    assert_close(loss, symmetric_info_nce(image, text, groups=[0] * 4))
+
+
+def test_an_image_and_its_like_cost_less_with_soft_positives() -> None:
+    """Two captions of one place: what CLIP pushes apart, equation 9 leaves together."""
+    text = torch.eye(3, dtype=torch.float64)[[0, 0, 1]]
+    bits = torch.tensor([BITS[1], BITS[1], [False, False, False, False, False, True]])
+    soft = image_text_contrastive(text, text, zone_affinity(bits), temperature=0.02)
+    assert soft.item() == pytest.approx(2 / 3 * math.log(2), abs=1e-12)
+    image = text.clone().requires_grad_()
+    image_text_contrastive(image, text, zone_affinity(bits)).backward()
+    assert image.grad.norm() < 1e-4
+
+
+def test_gradients_of_soft_positives() -> None:
+    inputs = vectors(4, 3).requires_grad_(), vectors(4, 3, seed=1).requires_grad_()
+    affinity = vectors(4, 4, seed=2).abs()
+    assert torch.autograd.gradcheck(lambda x, y: image_text_contrastive(x, y, affinity), inputs)
+
+
+def test_soft_positives_stay_in_float32_under_autocast() -> None:
+    image, text = vectors(6, 64).float(), vectors(6, 64, seed=1).float()
+    affinity = zone_affinity(torch.tensor(BITS))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(zone_affinity(torch.tensor(BITS)), affinity)
+        inside = image_text_contrastive(MetaTensor(image), text.bfloat16(), affinity)
+    assert type(inside) is torch.Tensor
+    assert inside.dtype == torch.float32
+    expected = image_text_contrastive(image, text.bfloat16().float(), affinity)
+    assert_close(inside, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("affinity", "options", "message"),
+    [
+        (torch.ones(3, 4), {}, r"affinity must be \(4, 4\), .* got \(3, 4\)"),
+        (torch.ones(4), {}, r"affinity must be \(4, 4\), .* got \(4,\)"),
+        (torch.eye(4) - 0.5, {}, "affinity must be at least 0, .* got -0.5 as its least value"),
+        (torch.full((4, 4), math.nan), {}, "affinity must be at least 0"),
+        (torch.diag(torch.tensor([1.0, 1, 0, 1])), {}, "got 0 as its least value: set its diagonal to 1"),
+        (torch.tensor([[1.0, 0, 0, 0]]).expand(4, 4), {}, "above 0 in every row and column"),
+        (torch.eye(4), {"temperature": -1}, "temperature must be positive and finite, got -1"),
+        (None, {"temperature": math.inf}, "temperature must be positive and finite, got inf"),
+    ],
+)
+def test_wrong_affinities(affinity: torch.Tensor | None, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        image_text_contrastive(torch.ones(4, 3), torch.ones(4, 3), affinity, **options)
+
+
+def test_bits_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"bits must be \(B, Z\), one row per sentence, got \(6,\)"):
+        zone_affinity(torch.ones(6))

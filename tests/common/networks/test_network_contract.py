@@ -12,8 +12,10 @@ from torch.testing import assert_close
 from common.networks import (
     UKAN,
     AttentionUNet,
+    BiCLIP,
     C2Seg,
     DynUNet,
+    EFUNet,
     GuideDecoder,
     MMIUNet,
     SwinUNETR,
@@ -44,6 +46,8 @@ WORDS: dict[str, Maker] = {
     "mmi_unet": partial(MMIUNet, **SHALLOW),
     "guide_decoder": partial(GuideDecoder, **SHALLOW),
     "c2seg": open_c2seg,
+    "ef_unet": partial(EFUNet, text_encoder=ENCODER),
+    "biclip": partial(BiCLIP, text_encoder=ENCODER),
 }
 GUIDED: dict[str, Maker] = {**WORDS, "zone_unet": ZoneUNet}
 PLAIN: dict[str, Maker] = {
