@@ -70,10 +70,10 @@ class TextGuidedTrainer(SupervisedTrainer):
         self.objective = objective
         self.gradient_clip = gradient_clip
         self._totals: dict[str, float] = {}
+        self._steps = 0
         self.add_event_handler(Events.EPOCH_STARTED, self._reset_totals)
         self.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip_gradients)
         self.add_event_handler(Events.ITERATION_COMPLETED, self._add_to_totals)
-        self.add_event_handler(Events.EPOCH_COMPLETED, self._average_terms)
 
     def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, Any]) -> list[dict[str, Any]]:
         """Train on one batch; the output is a list of one entry, the form that MONAI's loggers read."""
@@ -113,15 +113,14 @@ class TextGuidedTrainer(SupervisedTrainer):
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
 
     def _reset_totals(self) -> None:
-        self._totals = {}
+        self._totals, self._steps = {}, 0
 
     def _add_to_totals(self) -> None:
+        """Keep the means up to date with every step: at an epoch's end the loggers come before other handlers."""
+        self._steps += 1
         for name, value in loss_terms(self.state.output).items():
             self._totals[name] = self._totals.get(name, 0.0) + value
-
-    def _average_terms(self) -> None:
-        for name, total in self._totals.items():
-            self.state.metrics[f"train_{name}"] = total / self.state.epoch_length
+            self.state.metrics[f"train_{name}"] = self._totals[name] / self._steps
 
 
 def loss_terms(output: Sequence[Mapping[str, Any]]) -> dict[str, float]:

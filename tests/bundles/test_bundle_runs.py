@@ -22,6 +22,7 @@ from common.data.phantom_chest import write_phantom_dataset
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted((ROOT / "bundles").glob("*_segmentation"))
 QUICK = {"image_size": 64, "width": 0.25, "batch_size": 4, "max_epochs": 1, "patience": 0}
+OWN = {"semi_medref_segmentation": {"burn_in": 0, "label_fraction": 0.3, "mix_rate": 0.5}}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,8 @@ def command(bundle: Path, names: list[str], **overrides: object) -> list[str]:
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
 def test_train_evaluate_infer(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     paths = {"dataset_dir": str(phantoms), "model_dir": str(tmp_path / "models")}
-    train = workflow(bundle, "train", ["train"], **QUICK, **paths, output_dir=str(tmp_path / "train"))
+    own = OWN.get(bundle.name, {})
+    train = workflow(bundle, "train", ["train"], **QUICK, **own, **paths, output_dir=str(tmp_path / "train"))
     assert train.check_properties() == []
     train.run()
     assert (tmp_path / "models" / "model.pt").is_file()
@@ -169,6 +171,7 @@ def test_the_runner_works_from_another_folder(phantoms: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
 def test_killed_and_resumed_equals_uninterrupted(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     overrides = QUICK | {"dataset_dir": phantoms, "max_epochs": 4, "batch_size": 2, "mirror": 0.5}
+    overrides |= OWN.get(bundle.name, {})
     straight = command(
         bundle, ["train"], **overrides, model_dir=tmp_path / "a", output_dir=tmp_path / "out_a"
     )
@@ -191,7 +194,7 @@ def test_killed_and_resumed_equals_uninterrupted(bundle: Path, phantoms: Path, t
 
     for name in ("training/checkpoint_last.pt", "model.pt"):
         a, b = (torch.load(tmp_path / run / name, weights_only=True) for run in ("a", "b"))
-        a, b = (state.get("network", state) for state in (a, b))
+        a, b = (state.get("network", state) | state.get("teacher", {}).get("network", {}) for state in (a, b))
         assert list(a) == list(b)
         for key in a:
             assert torch.equal(a[key], b[key]), key
@@ -214,6 +217,7 @@ def test_two_processes_train_weights_that_one_process_evaluates_alike(
     bundle: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     overrides = QUICK | {"dataset_dir": phantoms, "batch_size": 2, "model_dir": tmp_path / "models"}
+    overrides |= OWN.get(bundle.name, {})
     run_in(2, bundle, ["train"], [], overrides | {"output_dir": tmp_path / "out"})
     summaries = []
     for processes in (1, 2):

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertModel
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "bundles" / "baseline_segmentation" / "configs"
 SSA = ROOT / "bundles" / "ssa_segmentation" / "configs"
+SEMI = ROOT / "bundles" / "semi_medref_segmentation" / "configs"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "left", "right", "lung", "lower"]
 
 
@@ -61,6 +62,19 @@ def test_ssa_has_its_base_networks_parameters(encoder: Path, backbone: str, mill
         "mirror": 0.0,
         "loss": "dice_bce",
     }
+
+
+@pytest.mark.parametrize(("backbone", "millions"), NETWORKS)
+def test_semi_medref_adds_an_image_head(encoder: Path, backbone: str, millions: float) -> None:
+    parser = ConfigParser()
+    parser.read_config([SEMI / f"{name}.json" for name in ("train", "overlays/qata_cov19", "overlays/paper")])
+    parser.update({"bundle_root": str(SEMI.parent), "tokenizer": str(encoder), "backbone": backbone})
+    student = parser.get_parsed_content("training_network")
+    counts = [
+        sum(p.numel() for p in network.parameters() if p.requires_grad) / 1e6
+        for network in (student.network, student, parser.get_parsed_content("teacher").network)
+    ]
+    assert counts == pytest.approx([millions, millions + 0.592, 0.0], rel=0.005)
 
 
 def test_every_parameter_learns_at_the_papers_size(encoder: Path) -> None:

@@ -119,7 +119,7 @@ def read_folder(source: Path, options: SourceOptions, *, dataset: FolderDataset 
     unlabelled = sum(case.mask is None for cases in data.sections.values() for case in cases)
     if unlabelled:
         data.warnings.append(
-            f"{unlabelled} images have no mask: they can be predicted, not trained on or scored"
+            f"{unlabelled} images have no mask: they can be predicted and teach as unlabelled cases, but not be scored"
         )
     return data
 
