@@ -62,6 +62,25 @@ def test_terms_are_summed_and_averaged_under_their_names() -> None:
     assert loss_terms(engine.state.output) == pytest.approx({"loss": 11.5, "mean": 9.5, "epoch": 2.0})
 
 
+class Log:
+    """A handler of the trainer, attached where MONAI attaches its loggers."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def attach(self, engine: TextGuidedTrainer) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: TextGuidedTrainer) -> None:
+        self.seen.append(engine.state.metrics["train_epoch"])
+
+
+def test_loggers_see_the_terms_of_the_epoch_that_has_ended() -> None:
+    log = Log()
+    trainer(Scale(), max_epochs=3, train_handlers=[log]).run()
+    assert log.seen == [1.0, 2.0, 3.0]
+
+
 def test_the_output_is_what_monai_loggers_read() -> None:
     engine = trainer(Scale())
     engine.run()
