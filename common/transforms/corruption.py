@@ -86,16 +86,13 @@ def corrupt(image: Tensor, kind: str, level: float, *, seed: int | Sequence[int]
         channels. The other kinds are ours.
     """
     chosen = _checked_kind(kind, level)
-    single = image.ndim == 3
-    images = _plain(image)[None] if single else _plain(image)
+    images = _plain(image)[None] if image.ndim == 3 else _plain(image)
     seeds = _listed(seed)
-    _check_images(images, seeds)
-    images = images.to(torch.float32)
-    if degradations.are_gray(images):
-        corrupted = chosen.degrade(images[:, :1], float(level), seeds).expand(images.shape)
-    else:
-        corrupted = chosen.degrade(images, float(level), seeds)
-    return corrupted[0] if single else corrupted
+    _check_shape(images, seeds)
+    shape, gray = images.shape, degradations.are_gray(images)
+    images = _checked_range(images[:, :1] if gray else images).to(torch.float32)
+    corrupted = chosen.degrade(images, float(level), seeds).expand(shape)
+    return corrupted[0] if image.ndim == 3 else corrupted
 
 
 def corrupt_label(
@@ -273,7 +270,7 @@ def _listed(seed: int | Sequence[int]) -> list[int]:
     return [int(seed)] if isinstance(seed, Integral) else [int(each) for each in seed]
 
 
-def _check_images(images: Tensor, seeds: Sequence[int]) -> None:
+def _check_shape(images: Tensor, seeds: Sequence[int]) -> None:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.numel():
         shape = tuple(images.shape)
         raise ValueError(
@@ -281,9 +278,13 @@ def _check_images(images: Tensor, seeds: Sequence[int]) -> None:
         )
     if len(seeds) != len(images):
         raise ValueError(f"seed must be one number an image, got {len(seeds)} for {len(images)} images")
+
+
+def _checked_range(images: Tensor) -> Tensor:
     low, high = torch.aminmax(images)
     if not (low >= 0 and high <= 1):
         raise ValueError(f"image must be in [0, 1], got values from {low:g} to {high:g}: scale it first")
+    return images
 
 
 def _checked_kind(kind: str, level: float, written: str | None = None) -> _Kind:

@@ -59,7 +59,7 @@ class PoissonTable:
             float32 counts of the shape of `share`.
         """
         flat = share.ravel()
-        words = generator.integers(0, 2**64, (flat.size + 1) // 2, dtype=np.uint64)
+        words = generator.bit_generator.random_raw((flat.size + 1) // 2)
         bits = words.astype("<u8", copy=False).view("<u4")[: flat.size]
         step = (flat * np.float32(STEPS << BITS)).astype(np.int32)
         step += (bits & (2**BITS - 1)).view(np.int32)
@@ -68,7 +68,7 @@ class PoissonTable:
         cell = self._cells.take(step * self._width + (place >> 20).view(np.int32))
         stays = (place >> 8 & (2**BITS - 1)) < cell >> 20
         counts = np.where(stays, cell >> 10, cell) & 0x3FF
-        return counts.astype(np.int32).astype(np.float32).reshape(share.shape)
+        return counts.view(np.int32).astype(np.float32).reshape(share.shape)
 
 
 @lru_cache(maxsize=8)

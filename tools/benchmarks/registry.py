@@ -13,6 +13,8 @@ BENCHMARKS: dict[str, str] = {
     "transport": "tools.benchmarks.transport:transport_benchmarks",
     "kan": "tools.benchmarks.kan:kan_benchmarks",
     "predict": "tools.benchmarks.prediction:prediction_benchmarks",
+    "semi": "tools.benchmarks.semi_supervised:semi_supervised_benchmarks",
+    "corruption": "tools.benchmarks.corruption:corruption_benchmarks",
 }
 """Name to "module:function"; the function takes nothing and returns rows."""
 

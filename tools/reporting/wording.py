@@ -71,6 +71,7 @@ _FACTS = (
     ("section", "Section"),
     ("protocol", "Protocol"),
     ("text_perturbation", "Sentences"),
+    ("image_corruption", "Images"),
     ("seed", "Seed"),
     ("machine", "Machine"),
     ("created", "Evaluated"),

@@ -35,7 +35,7 @@ from common.transforms.poisson import PoissonTable, alias_tables
 from common.transforms.preprocessing import scale_to_unit, z_score
 
 ROOT = Path(__file__).resolve().parents[3]
-BUNDLES = ("baseline", "ssa", "c2seg")
+BUNDLES = ("baseline", "ssa", "c2seg", "semi_medref")
 EVERY = [(kind, level) for kind, levels in CORRUPTIONS.items() for level in levels]
 DRAWN = ("low_dose", "motion_blur_any", "rotation", "missing_corner")
 
@@ -111,7 +111,7 @@ class TestLowDose:
     @pytest.mark.parametrize("photons", [140, 120, 110])
     @pytest.mark.parametrize("value", [0.05, 0.25, 0.5, 0.7])
     def test_mean_and_variance_are_those_of_theory(self, photons: int, value: float) -> None:
-        """Where clipping does not matter: 4 deviations below white. 1 % are 11 standard errors of 2.4 million counts."""
+        """Where clipping does not matter: 4 deviations below white. 1 % are 11 standard errors."""
         image = torch.full((3, 900, 900), value)
         image[1, 0, 0] += 1e-6  # else it counted once for all channels
         noisy = corrupt(image, "low_dose", photons, seed=1).double()
