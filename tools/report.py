@@ -1,6 +1,8 @@
 """Write one self-contained HTML page about one or several evaluations.
 
 Example: python -m tools.report output/evaluation/true output/evaluation/blank --output report.html
+
+Folders of `tools.robustness` get a page of their own kind, in markdown where the output ends in `.md`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from tqdm import tqdm
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
+ROBUSTNESS = "robustness.json"
 PICTURES = 60
 PICTURE_SIZE = 256
 
@@ -42,7 +45,8 @@ def write_report(
     """Write the page, or nothing when the evaluations cannot be read.
 
     Args:
-        folders: folder of an evaluation, or several: the first is shown in full, the others beside it.
+        folders: folder of an evaluation, or several: the first is shown in full, the others beside it. Or folders of
+            `tools.robustness`, whose page has no pictures of cases.
         output: the page; `report.html` in the first folder when None.
         title: its heading; named after the bundle and the data when None.
         pictures: number of cases that are pictured; all cases are in the table.
@@ -56,13 +60,15 @@ def write_report(
         ValueError: no folder, a malformed file, no case, an unknown order, or an impossible number.
         FileNotFoundError: a folder or one of its files is missing.
     """
+    folders = [folders] if isinstance(folders, str | Path) else list(folders)
+    if folders and (Path(folders[0]) / ROBUSTNESS).is_file():
+        return _robustness_page(folders, output)
     from .reporting.cards import make_card, pick_cases  # imported here: `--help` should not load MONAI
     from .reporting.evaluation import load_evaluations
     from .reporting.page import render_page
 
     if not 32 <= picture_size <= 2048:
         raise ValueError(f"picture_size must be from 32 to 2048 pixels, got {picture_size}")
-    folders = [folders] if isinstance(folders, str | Path) else list(folders)
     evaluations = load_evaluations(folders)
     chosen = pick_cases(evaluations[0].cases, order=order, limit=pictures)
     cards = [
@@ -73,6 +79,13 @@ def write_report(
     target = Path(folders[0]) / "report.html" if output is None else Path(output)
     _write(page, target)
     return target
+
+
+def _robustness_page(folders: Sequence[str | Path], output: str | Path | None) -> Path:
+    from .resilience import write_page
+
+    target = Path(folders[0]) / "report.html" if output is None else Path(output)
+    return write_page([Path(folder) for folder in folders], target)[0]
 
 
 def _title(summary: object) -> str:
@@ -100,7 +113,10 @@ def _write(page: str, target: Path) -> None:
 def main(
     evaluations: Annotated[
         list[Path],
-        typer.Argument(metavar="EVALUATION_DIR...", help="Folders with summary.json and cases.csv."),
+        typer.Argument(
+            metavar="EVALUATION_DIR...",
+            help="Folders of evaluations or of tools.robustness.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option(help="The page to write.", show_default="report.html in the first folder")

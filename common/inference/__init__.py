@@ -11,6 +11,7 @@ print(result.save("output"))
 from __future__ import annotations
 
 from .bundle import load_bundle
+from .contradiction import contradiction_score, contradiction_scores
 from .info import BundleInfo
 from .measuring import CONVENTIONS, CaseMeasures, measures
 from .output import save
@@ -28,6 +29,8 @@ __all__ = [
     "FoundSentence",
     "Segmentation",
     "Segmenter",
+    "contradiction_score",
+    "contradiction_scores",
     "load_bundle",
     "measures",
     "preview",

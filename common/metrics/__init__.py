@@ -1,5 +1,6 @@
-"""Overlap, surface distances, agreement with the sentence, and how vectors group: of cases, sets, and engines."""
+"""Overlap, surface distances, calibration, agreement with the sentence, and how scores and vectors separate."""
 
+from .calibration import CalibrationError, Reliability, reliability
 from .cases import CASE_COLUMNS, METRIC_DEFINITIONS, case_metrics, summarise
 from .clusters import largest_groups, silhouette, silhouette_samples
 from .cumulative import CaseTable, MicroDice, MicroIoU
@@ -16,6 +17,7 @@ from .overlap import (
     overlap_counts,
     total_counts,
 )
+from .ranking import RocCurve, paired_auc_interval, roc_auc, roc_curve
 from .retrieval import SentenceRetrieval, retrieval_scores, sentence_ranks
 from .surface import SurfaceDistances, assd, hd95, surface_distances, surface_pixels
 from .text_mask_consistency import Consistency, count_components, named_sides, text_mask_consistency
@@ -24,11 +26,14 @@ __all__ = [
     "CASE_COLUMNS",
     "EMPTY_RULES",
     "METRIC_DEFINITIONS",
+    "CalibrationError",
     "CaseTable",
     "Consistency",
     "MicroDice",
     "MicroIoU",
     "OverlapCounts",
+    "Reliability",
+    "RocCurve",
     "SentenceRetrieval",
     "SurfaceDistances",
     "as_binary",
@@ -45,7 +50,11 @@ __all__ = [
     "largest_groups",
     "named_sides",
     "overlap_counts",
+    "paired_auc_interval",
+    "reliability",
     "retrieval_scores",
+    "roc_auc",
+    "roc_curve",
     "sentence_ranks",
     "silhouette",
     "silhouette_samples",
