@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "bundles" / "baseline_segmentation" / "configs"
 SSA = ROOT / "bundles" / "ssa_segmentation" / "configs"
 SEMI = ROOT / "bundles" / "semi_medref_segmentation" / "configs"
+BICLIP = ROOT / "bundles" / "biclip_segmentation" / "configs"
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "left", "right", "lung", "lower"]
 
 
@@ -75,6 +76,19 @@ def test_semi_medref_adds_an_image_head(encoder: Path, backbone: str, millions: 
         for network in (student.network, student, parser.get_parsed_content("teacher").network)
     ]
     assert counts == pytest.approx([millions, millions + 0.592, 0.0], rel=0.005)
+
+
+@pytest.mark.parametrize(("parts", "millions"), [(True, 33.93), (False, 32.26)], ids=["BiCLIP", "EF-UNet"])
+def test_biclip_trains_as_many_parameters_as_the_papers(encoder: Path, parts: bool, millions: float) -> None:
+    parser = ConfigParser()
+    names = ("train", "overlays/qata_cov19", "overlays/paper")
+    parser.read_config([BICLIP / f"{name}.json" for name in names])
+    parser.update({"bundle_root": str(BICLIP.parent), "tokenizer": str(encoder)})
+    parser.update(dict.fromkeys(("bmf", "iac", "cycle"), parts))
+    trained = parser.get_parsed_content("training_network")
+    trainable = sum(p.numel() for p in trained.parameters() if p.requires_grad)
+    assert trainable / 1e6 == pytest.approx(millions, rel=0.005)
+    assert not any("text_encoder" in name for name in trained.network.state_dict())
 
 
 def test_every_parameter_learns_at_the_papers_size(encoder: Path) -> None:

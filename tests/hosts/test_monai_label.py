@@ -116,11 +116,15 @@ def weights_that_read(bundle: str, overlay: Path, *, image: Path) -> dict[str, A
     parser.read_config([ROOT / "bundles" / bundle / "configs" / "inference.json", overlay])
     parser["bundle_root"] = str(ROOT / "bundles" / bundle)
     torch.manual_seed(0)
-    network = parser.get_parsed_content("network_def").eval()  # as the server runs it
+    network = parser.get_parsed_content("network_def").train()
     preprocessing = parser.get_parsed_content("preprocessing")
     cases = [preprocessing({"image": str(image), "text": sentence}) for sentence in SENTENCES]
     images = torch.stack([case["image"].as_tensor() for case in cases])
     texts = torch.stack([case["text"] for case in cases])
+    with torch.no_grad():  # a deep network without the statistics of its batch norms would not hear the sentence
+        for _ in range(30):
+            network(images, texts)
+    network.eval()  # as the server runs it
     masks = torch.zeros(len(cases), 1, SIZE, SIZE)
     masks[0] = masks[2, :, : SIZE // 2] = masks[3, :, SIZE // 2 :] = 1
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)

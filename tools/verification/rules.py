@@ -33,7 +33,7 @@ ALLOWED_EXPRESSIONS = (
     r"torch\.device\('cuda:' \+ @local_rank if @backend == 'nccl' else 'cpu'\)",
     r"@network_def\.to\(@device\)",
     r"@(training_)?network\.parameters\(\)",
-    r"@(aligned_network|referring_pair)\.to\(@device\)",
+    r"@(aligned_network|referring_pair|fusion_training)\.to\(@device\)",
     r"@(dsot|contrastive) != 'off'",
     r"@train#unlabelled_cases if @ssl == 'ema' else \[\]",
     r"0 if @ssl == 'ema' else len\(@train#unlabelled_cases\)",
