@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tools.datasets import DATASETS, SourceData, SourceError, SourceOptions, prepare_dataset, read_source
-from tools.datasets.registry import check_name
+from tools.datasets.registry import VOLUME_PHANTOMS, VOLUME_READERS, check_name, read_volume_source
 from tools.datasets.staging import staged_folder
-from tools.datasets.summary import print_summary
+from tools.datasets.summary import print_summary, print_volume_summary
+from tools.datasets.volumes import VolumeSource, prepare_volumes
 
 HELP = """Turn a data set as people have it into one folder of images, masks and `dataset.json`.
 
@@ -33,6 +34,15 @@ Own images: `mine/images/`, optionally `mine/masks/` and a csv with the columns 
 Two hundred made-up chest radiographs, no data needed:
 
     python -m tools.prepare_data phantom --count 200 --size 96 --output data/phantom
+
+Volumes in two modalities for domain adaptation: mmwhs, chaos_btcv, brats_uda, or your own with `volumes.csv`
+(image,label,modality,split,patient) and `labels.json`; labels become classes 0, 1, 2 … on the grid of their image:
+
+    python -m tools.prepare_data mmwhs --source MM-WHS --output data/heart
+
+Made-up volumes, `--count` patients of each modality (also `phantom_heart`):
+
+    python -m tools.prepare_data phantom_abdomen --count 20 --size 96 --slices 24 --output data/abdomen
 """
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -72,8 +82,16 @@ License = Annotated[str | None, typer.Option(help="Terms of the data, kept in th
 Seed = Annotated[int, typer.Option(help="Seed of a random split, and of phantoms.")]
 Link = Annotated[bool, typer.Option("--link/--copy", help="Hard-link the images, or copy them.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder prepared before.")]
-Count = Annotated[int, typer.Option(help="Number of phantoms.", min=1)]
-Size = Annotated[int, typer.Option(help="Side of a phantom, in pixels.", min=32)]
+Count = Annotated[
+    int | None, typer.Option(help="Phantoms to draw: 400 pictures, or 20 volumes of each modality.", min=1)
+]
+Size = Annotated[
+    int | None, typer.Option(help="Side of a phantom, in pixels: 224 of pictures, 96 of volumes.", min=32)
+]
+Shift = Annotated[
+    float, typer.Option(help="How far the contrast of phantom MR is from that of CT.", min=0, max=1)
+]
+Slices = Annotated[int, typer.Option(help="Slices of a phantom volume.", min=2)]
 
 
 @app.command(help=HELP)
@@ -90,14 +108,28 @@ def main(
     seed: Seed = 42,
     link: Link = False,
     overwrite: Overwrite = False,
-    count: Count = 400,
-    size: Size = 224,
+    count: Count = None,
+    size: Size = None,
+    slices: Slices = 24,
+    shift: Shift = 1.0,
 ) -> None:
     """Prepare one data set; see ``HELP``."""
     console = Console()
     try:
         if check_name(name) == "phantom":
-            _write_phantoms(output, count=count, size=size, seed=seed, overwrite=overwrite, console=console)
+            _write_phantoms(
+                output, count=count or 400, size=size or 224, seed=seed, overwrite=overwrite, console=console
+            )
+            return
+        if name in VOLUME_PHANTOMS:
+            drawing = {
+                "anatomy": VOLUME_PHANTOMS[name],
+                "count": count or 20,
+                "size": size or 96,
+                "slices": slices,
+                "shift": shift,
+            }
+            _write_volume_phantoms(output, drawing, seed=seed, overwrite=overwrite, console=console)
             return
         if source is None:
             raise SourceError(f"{name} must be given its folder: --source DIR")
@@ -110,6 +142,10 @@ def main(
             license=license,
             seed=seed,
         )
+        if name in VOLUME_READERS:
+            volumes = read_volume_source(name, source, options)
+            _prepare_volumes(volumes, source, output, link=link, overwrite=overwrite, console=console)
+            return
         with console.status("reading lists …"):
             data = read_source(name, source, options)
         _prepare(data, source, output, options=options, link=link, overwrite=overwrite, console=console)
@@ -128,8 +164,7 @@ def _prepare(
     overwrite: bool,
     console: Console,
 ) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _progress(console) as bar:
         task = bar.add_task(data.name, total=sum(len(cases) for cases in data.sections.values()))
         report = prepare_dataset(
             data,
@@ -141,6 +176,42 @@ def _prepare(
             progress=lambda case_id: bar.advance(task),
         )
     print_summary(report, output, console)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _prepare_volumes(
+    data: VolumeSource, source: Path, output: Path, *, link: bool, overwrite: bool, console: Console
+) -> None:
+    with _progress(console) as bar:
+        task = bar.add_task(data.name, total=sum(len(cases) for cases in data.sections.values()))
+        document = prepare_volumes(
+            data,
+            source,
+            output,
+            link=link,
+            overwrite=overwrite,
+            progress=lambda case_id: bar.advance(task),
+        )
+    print_volume_summary(document, output, console)
+
+
+def _write_volume_phantoms(
+    output: Path, drawing: dict[str, Any], *, seed: int, overwrite: bool, console: Console
+) -> None:
+    """Draw volumes; the drawing code is imported here because it takes seconds to import."""
+    from common.data.phantom_volume import write_volume_phantom_dataset
+
+    with staged_folder(output, overwrite=overwrite) as folder:
+        write_volume_phantom_dataset(folder, seed=seed, **drawing)
+    console.print(
+        f"[green]written:[/green] {2 * drawing['count']} volumes, {output / 'dataset.json'}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _write_phantoms(

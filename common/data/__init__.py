@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from .datalist import load_datalist, load_labelled_split, read_datalist, verify_files
 from .dataset import CaseDataset, CaseLoader, TolerantDataset, load_cases, single_case
+from .domain_loader import DomainLoader
+from .domains import DIRECTIONS, DOMAINS, MODALITIES, load_domain_cases, modalities_of
 from .semi_supervised import SemiSupervisedLoader, labelled_cases, unlabelled_cases
+from .slices import SliceDataset
 from .splits import (
     SECTIONS,
     draw_subset,
@@ -16,17 +19,24 @@ from .splits import (
 from .spoken import spoken_cases
 
 __all__ = [
+    "DIRECTIONS",
+    "DOMAINS",
+    "MODALITIES",
     "SECTIONS",
     "CaseDataset",
     "CaseLoader",
+    "DomainLoader",
     "SemiSupervisedLoader",
+    "SliceDataset",
     "TolerantDataset",
     "draw_subset",
     "labelled_cases",
     "labelled_unlabelled_split",
     "load_cases",
     "load_datalist",
+    "load_domain_cases",
     "load_labelled_split",
+    "modalities_of",
     "random_sections",
     "read_datalist",
     "single_case",

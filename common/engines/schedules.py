@@ -1,4 +1,4 @@
-"""Learning rates of a network whose encoder was trained before the rest of it."""
+"""Learning rates of the parts of a network, and their schedules."""
 
 from __future__ import annotations
 
@@ -66,3 +66,24 @@ def one_cycle(optimizer: torch.optim.Optimizer, *, total_steps: int) -> torch.op
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps)
+
+
+def polynomial(
+    optimizer: torch.optim.Optimizer, *, total_steps: int, power: float = 0.9
+) -> torch.optim.lr_scheduler.PolynomialLR:
+    r"""Build the schedule :math:`(1 - t / T)^p` on the rates of all groups.
+
+    Args:
+        optimizer: its groups' rates are those of the first step.
+        total_steps: T, of the training, >= 1; step it after every step of the optimizer.
+        power: p, > 0.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Reference:
+        Chen et al., DeepLab, TPAMI 2018, section 4.1.
+    """
+    if total_steps < 1 or not power > 0:
+        raise ValueError(f"total_steps must be at least 1 and power positive, got {total_steps} and {power}")
+    return torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=total_steps, power=power)

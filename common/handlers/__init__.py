@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .evaluation import EvaluationTable, MicroDiceMetric
 from .maps import SaveGuidanceMaps
+from .phases import StartFromPhase
+from .selection import MeanClassDiceMetric, ReportOracle, chosen_validator
 from .stages import StartFromStageOne
 from .training import EpochSeeds, Progress, SaveBestWeights, StopEarly, TrainingState
 from .weights import LoadWeights, StartFromPretrained
@@ -12,12 +14,16 @@ __all__ = [
     "EpochSeeds",
     "EvaluationTable",
     "LoadWeights",
+    "MeanClassDiceMetric",
     "MicroDiceMetric",
     "Progress",
+    "ReportOracle",
     "SaveBestWeights",
     "SaveGuidanceMaps",
+    "StartFromPhase",
     "StartFromPretrained",
     "StartFromStageOne",
     "StopEarly",
     "TrainingState",
+    "chosen_validator",
 ]

@@ -12,6 +12,7 @@ from .complementary_attention import (
     language_path,
     vision_path,
 )
+from .dynamic_head import DynamicHead, dynamic_pointwise
 from .guide import GuideDecoderBlock
 from .kan import KANBlock, KANLinear
 from .positions import sinusoidal_positions
@@ -34,6 +35,7 @@ __all__ = [
     "ConsistencyProjection",
     "DoubleConv",
     "DualAttention",
+    "DynamicHead",
     "GuideDecoderBlock",
     "Interactor",
     "KANBlock",
@@ -47,6 +49,7 @@ __all__ = [
     "UpBlock",
     "attention_weights",
     "cubic_basis",
+    "dynamic_pointwise",
     "language_path",
     "masked_image",
     "masked_mean",

@@ -2,6 +2,7 @@
 
 from .calibration import CalibrationError, Reliability, reliability
 from .cases import CASE_COLUMNS, METRIC_DEFINITIONS, case_metrics, summarise
+from .class_dice import MeanClassDice
 from .clusters import largest_groups, silhouette, silhouette_samples
 from .cumulative import CaseTable, MicroDice, MicroIoU
 from .overlap import (
@@ -21,6 +22,7 @@ from .ranking import RocCurve, paired_auc_interval, roc_auc, roc_curve
 from .retrieval import SentenceRetrieval, retrieval_scores, sentence_ranks
 from .surface import SurfaceDistances, assd, hd95, surface_distances, surface_pixels
 from .text_mask_consistency import Consistency, count_components, named_sides, text_mask_consistency
+from .volumes import ClassScore, VolumeTable, class_scores, summarise_volumes, volume_row
 
 __all__ = [
     "CASE_COLUMNS",
@@ -28,7 +30,9 @@ __all__ = [
     "METRIC_DEFINITIONS",
     "CalibrationError",
     "CaseTable",
+    "ClassScore",
     "Consistency",
+    "MeanClassDice",
     "MicroDice",
     "MicroIoU",
     "OverlapCounts",
@@ -36,9 +40,11 @@ __all__ = [
     "RocCurve",
     "SentenceRetrieval",
     "SurfaceDistances",
+    "VolumeTable",
     "as_binary",
     "assd",
     "case_metrics",
+    "class_scores",
     "count_components",
     "dice_image",
     "dice_micro",
@@ -59,8 +65,10 @@ __all__ = [
     "silhouette",
     "silhouette_samples",
     "summarise",
+    "summarise_volumes",
     "surface_distances",
     "surface_pixels",
     "text_mask_consistency",
     "total_counts",
+    "volume_row",
 ]

@@ -8,6 +8,8 @@ from .biclip import BiCLIP
 from .c2seg import C2Seg
 from .contrastive_encoder import ContrastiveEncoder
 from .convnext import ConvNextEncoder
+from .deeplab import AtrousPyramid, DilatedResNet
+from .discriminator import PatchDiscriminator
 from .ef_unet import Drawing, EFUNet
 from .fusion_training import FusionTraining
 from .guide_decoder import GuideDecoder
@@ -16,17 +18,21 @@ from .parameters import ParameterCounts, count_parameters
 from .plain import AttentionUNet, DynUNet, PlainNetwork, SwinUNETR, UNet, UNetPlusPlus
 from .prompt import PromptEncoder
 from .referring_pair import Encoding, ReferringPair
+from .tcsa import TCSA
 from .ukan import UKAN, UKANDecoder, UKANEncoder, ukan_channels
 from .zone_unet import ZoneUNet
 
 __all__ = [
+    "TCSA",
     "UKAN",
     "AlignedNetwork",
+    "AtrousPyramid",
     "AttentionUNet",
     "BiCLIP",
     "C2Seg",
     "ContrastiveEncoder",
     "ConvNextEncoder",
+    "DilatedResNet",
     "Drawing",
     "DynUNet",
     "EFUNet",
@@ -35,6 +41,7 @@ __all__ = [
     "GuideDecoder",
     "MMIUNet",
     "ParameterCounts",
+    "PatchDiscriminator",
     "PlainNetwork",
     "PromptEncoder",
     "ReferringPair",

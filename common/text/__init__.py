@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .class_prompts import MODALITY_NAMES, PROMPTS, class_sentences
 from .findings import Findings, read_findings
 from .laterality import mirror_findings, mirror_sentence, translate_sentence
 from .position_augmentation import PositionAugmentation, WordAugmentation
@@ -11,10 +12,13 @@ from .zones import LUNG_ZONES, POLYP_ZONES, zone_regions, zone_vector
 
 __all__ = [
     "LUNG_ZONES",
+    "MODALITY_NAMES",
     "POLYP_ZONES",
+    "PROMPTS",
     "Findings",
     "PositionAugmentation",
     "WordAugmentation",
+    "class_sentences",
     "join_first_phrases",
     "mirror_findings",
     "mirror_sentence",

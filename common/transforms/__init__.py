@@ -23,6 +23,14 @@ from .corruption import (
 from .dictionary import LoadImageAsDisplayedd, binary_mask
 from .display import DisplayOrder
 from .fused_augmentation import Fused, FusedAugmentation, affine_matrices
+from .label_volumes import (
+    LabelsOnFileGridd,
+    RestoreLabelsd,
+    SaveLabelVolumed,
+    read_label_names,
+    save_labels,
+    volume_postprocessing,
+)
 from .loading import load_image, spatial_size
 from .mixing import Mixed, PatchMix
 from .preprocessing import ResizeImaged, ScaleToUnitd, StandardizeImaged, image_text_preprocessing
@@ -38,17 +46,23 @@ from .strong import MirrorAugmentation, StrongAugmentation
 from .strong_intensity import StrongIntensity, motion_kernels
 from .text import TokenizeTextd
 from .views import StrongView, View
+from .volume_loading import LoadVolumed, load_volume
+from .volumes import FitVolumed, NormaliseVolumed, volume_preprocessing
 
 __all__ = [
     "CORRUPTIONS",
     "CorruptImaged",
     "DisplayOrder",
+    "FitVolumed",
     "Fused",
     "FusedAugmentation",
+    "LabelsOnFileGridd",
     "LoadImageAsDisplayedd",
+    "LoadVolumed",
     "MaskOnFileGridd",
     "MirrorAugmentation",
     "Mixed",
+    "NormaliseVolumed",
     "PatchMix",
     "ProbabilityOnImaged",
     "RandAlignedAffined",
@@ -56,7 +70,9 @@ __all__ = [
     "RandMirrorWithSentenced",
     "ResizeImaged",
     "ResizeLabeld",
+    "RestoreLabelsd",
     "SaveImageMaskd",
+    "SaveLabelVolumed",
     "ScaleToUnitd",
     "StandardizeImaged",
     "StrongAugmentation",
@@ -73,12 +89,17 @@ __all__ = [
     "flat_compose",
     "image_text_preprocessing",
     "load_image",
+    "load_volume",
     "motion_kernels",
     "parse_corruption",
+    "read_label_names",
+    "save_labels",
     "save_mask",
     "segmentation_postprocessing",
     "spatial_size",
     "split_at_corruption",
     "text_safe_augmentation",
+    "volume_postprocessing",
+    "volume_preprocessing",
     "with_corruption",
 ]

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from .adaptation import read_brats, read_chaos_btcv, read_mmwhs
 from .folder import CVC_CLINICDB, KVASIR_SEG, OWN_FOLDER, read_folder, read_polyps
 from .sectioned import MOSMEDDATA_PLUS, QATA_COV19, read_sectioned
 from .source import SourceData, SourceError, SourceOptions
+from .volumes import VolumeSource
+from .volumes_folder import read_volumes_folder
 
 Reader = Callable[[Path, SourceOptions], SourceData]
 
@@ -20,7 +23,14 @@ READERS: dict[str, Reader] = {
     "kvasir_seg": partial(read_polyps, dataset=KVASIR_SEG),
     "folder": partial(read_folder, dataset=OWN_FOLDER),
 }
-DATASETS = (*READERS, "phantom")
+VOLUME_READERS: dict[str, Callable[[Path, SourceOptions], VolumeSource]] = {
+    "mmwhs": read_mmwhs,
+    "chaos_btcv": read_chaos_btcv,
+    "brats_uda": read_brats,
+    "volumes_folder": read_volumes_folder,
+}
+VOLUME_PHANTOMS = {"phantom_abdomen": "abdomen", "phantom_heart": "heart"}
+DATASETS = (*READERS, *VOLUME_READERS, "phantom", *VOLUME_PHANTOMS)
 
 
 def check_name(name: str) -> str:
@@ -40,7 +50,7 @@ def read_source(name: str, source: Path, options: SourceOptions | None = None) -
     """Read the lists of a source by the name of its data set.
 
     Args:
-        name: one of :data:`DATASETS` except ``phantom``, which has no source.
+        name: one of :data:`READERS`.
         source: folder of the source.
         options: what the user said.
 
@@ -53,11 +63,39 @@ def read_source(name: str, source: Path, options: SourceOptions | None = None) -
     reader = READERS.get(check_name(name))
     if reader is None:
         raise SourceError(f"{name!r} is made, not read: it has no source")
-    if not source.is_dir():
-        problem = "is a file" if source.exists() else "does not exist"
-        raise SourceError(f"source must be a folder, got {source}, which {problem}")
+    _check_folder(source)
     options = options or SourceOptions()
     data = reader(source, options)
     data.modality = options.modality or data.modality
     data.license = options.license or data.license
     return data
+
+
+def read_volume_source(name: str, source: Path, options: SourceOptions | None = None) -> VolumeSource:
+    """Read the lists of a source of volumes in several modalities.
+
+    Args:
+        name: one of :data:`VOLUME_READERS`.
+        source: folder of the source.
+        options: what the user said.
+
+    Returns:
+        The source's cases and header.
+
+    Raises:
+        SourceError: if the name is unknown or the source is not as it must be.
+    """
+    reader = VOLUME_READERS.get(check_name(name))
+    if reader is None:
+        raise SourceError(f"the data set must be one of {', '.join(VOLUME_READERS)}, got {name!r}")
+    _check_folder(source)
+    options = options or SourceOptions()
+    data = reader(source, options)
+    data.license = options.license or data.license
+    return data
+
+
+def _check_folder(source: Path) -> None:
+    if not source.is_dir():
+        problem = "is a file" if source.exists() else "does not exist"
+        raise SourceError(f"source must be a folder, got {source}, which {problem}")

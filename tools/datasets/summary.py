@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -34,6 +35,35 @@ def print_summary(found: Findings, output: Path, console: Console) -> None:
         console.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
     if len(found.warnings) > SHOWN_WARNINGS:
         console.print(f"… and {len(found.warnings) - SHOWN_WARNINGS} more warnings in dataset.json")
+    datalist = escape(str(output / "dataset.json"))
+    console.print(f"[green]written:[/green] {datalist}", highlight=False, soft_wrap=True)
+
+
+def print_volume_summary(document: dict[str, Any], output: Path, console: Console) -> None:
+    """Print counts, classes and warnings of prepared volumes.
+
+    Args:
+        document: what :func:`prepare_volumes` returned.
+        output: the folder it wrote.
+        console: where to print.
+    """
+    table = Table(
+        title=escape(f"{document['name']}: {document['modality']}"), show_header=False, title_justify="left"
+    )
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for section, counts in document["statistics"]["cases"].items():
+        told = ", ".join(f"{modality} {count}" for modality, count in sorted(counts.items()))
+        table.add_row(section, escape(told or "none"))
+    for name in ("anatomy", "license"):
+        table.add_row(name, escape(str(document[name])))
+    table.add_row("split", escape(document["split"]["protocol"]))
+    table.add_row(
+        "classes", escape(", ".join(f"{number} {name}" for number, name in document["labels"].items()))
+    )
+    console.print(table)
+    for warning in document["warnings"][:SHOWN_WARNINGS]:
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
     datalist = escape(str(output / "dataset.json"))
     console.print(f"[green]written:[/green] {datalist}", highlight=False, soft_wrap=True)
 

@@ -98,10 +98,10 @@ class CaseWriter:
     def _write_image(self, case: SourceCase) -> str:
         name = f"images/{case.id}{image_suffix(case.image)}"
         target = self._folder / name
-        digest = _hard_link(case.image, target) if self._link else None
+        digest = link_file(case.image, target) if self._link else None
         if digest is None:
             self._found.copied_instead += self._link
-            digest = _copy(case.image, target)
+            digest = copy_file(case.image, target)
         self.sha256[name] = digest
         return name
 
@@ -112,11 +112,11 @@ class CaseWriter:
             Image.fromarray(mask.astype(np.uint8) * 255).save(target)
             self.sha256[name] = _digest(target)
         else:
-            self.sha256[name] = _copy(source, target)
+            self.sha256[name] = copy_file(source, target)
         return name
 
 
-def _hard_link(source: Path, target: Path) -> str | None:
+def link_file(source: Path, target: Path) -> str | None:
     """Link a file and return its SHA-256; ``None`` if the file system refuses."""
     try:
         os.link(source.resolve(), target)
@@ -125,7 +125,7 @@ def _hard_link(source: Path, target: Path) -> str | None:
     return _digest(target)
 
 
-def _copy(source: Path, target: Path) -> str:
+def copy_file(source: Path, target: Path) -> str:
     """Copy a file block by block and return its SHA-256."""
     digest = hashlib.sha256()
     with source.open("rb") as reader, target.open("wb") as writer:

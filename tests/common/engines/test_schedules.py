@@ -1,4 +1,4 @@
-"""Learning rates of an encoder and of the rest."""
+"""Learning rates of the parts of a network, and their schedules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.engines import learning_rate_groups, one_cycle
+from common.engines import learning_rate_groups, one_cycle, polynomial
 
 
 class Small(nn.Module):
@@ -70,3 +70,32 @@ def test_one_cycle_peaks_at_the_rate_of_each_group(tmp_path: Path) -> None:
         schedule.step()
         seen.append(schedule.get_last_lr())
     assert [max(values) for values in zip(*seen, strict=True)] == pytest.approx([0.001, 0.01], rel=0.01)
+
+
+def test_a_polynomial_schedule_is_its_formula_also_when_resumed() -> None:
+    def made() -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        network = Small()
+        groups = [
+            {"params": network.encoder.parameters()},
+            {"params": network.head.parameters(), "lr": 0.002},
+        ]
+        optimizer = torch.optim.SGD(groups, lr=0.01)
+        return optimizer, polynomial(optimizer, total_steps=10, power=0.9)
+
+    optimizer, schedule = made()
+    for step in range(11):
+        share = (1 - step / 10) ** 0.9
+        assert schedule.get_last_lr() == pytest.approx([0.01 * share, 0.002 * share])
+        optimizer.step()
+        schedule.step()
+        if step == 4:
+            states = optimizer.state_dict(), schedule.state_dict()
+            optimizer, schedule = made()
+            optimizer.load_state_dict(states[0])
+            schedule.load_state_dict(states[1])
+
+
+@pytest.mark.parametrize("wrong", [{"total_steps": 0}, {"total_steps": 3, "power": 0.0}])
+def test_a_schedule_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="total_steps must be at least 1 and power positive, got"):
+        polynomial(torch.optim.SGD(Small().parameters(), lr=0.1), **wrong)
