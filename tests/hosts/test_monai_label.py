@@ -121,7 +121,9 @@ def weights_that_read(bundle: str, overlay: Path, *, image: Path) -> dict[str, A
     cases = [preprocessing({"image": str(image), "text": sentence}) for sentence in SENTENCES]
     images = torch.stack([case["image"].as_tensor() for case in cases])
     texts = torch.stack([case["text"] for case in cases])
-    with torch.no_grad():  # a deep network without the statistics of its batch norms would not hear the sentence
+    with (
+        torch.no_grad()
+    ):  # without the statistics of its batch norms a deep network does not hear the sentence
         for _ in range(30):
             network(images, texts)
     network.eval()  # as the server runs it
