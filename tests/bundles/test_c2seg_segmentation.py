@@ -50,7 +50,8 @@ def test_the_second_stage_picks_up_the_first(phantoms: Path, tmp_path: Path) -> 
 
     second = parse("train", **options)
     optimizer = second.get_parsed_content("optimizer")
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-4, 1e-3])
+    rates = [group["lr"] for group in optimizer.param_groups]  # visual encoder, text encoder, the rest
+    assert rates == pytest.approx([1e-4, 1e-4, 1e-3])
     second.get_parsed_content("train#handlers")[1](None)
     network = second.get_parsed_content("network")
     for key, value in network.state_dict().items():
@@ -58,10 +59,12 @@ def test_the_second_stage_picks_up_the_first(phantoms: Path, tmp_path: Path) -> 
             assert torch.equal(value, pretrained[key]), key
 
 
-def test_without_the_first_the_second_trains_at_the_full_rate(phantoms: Path, tmp_path: Path) -> None:
+def test_without_the_first_the_second_trains_the_visual_encoder_at_the_full_rate(
+    phantoms: Path, tmp_path: Path
+) -> None:
     parser = parse("train", **places(tmp_path, phantoms))
     optimizer = parser.get_parsed_content("optimizer")
-    assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 1e-3]
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-3, 1e-4, 1e-3])
     grouped = sum(len(group["params"]) for group in optimizer.param_groups)
     assert grouped == len(list(parser.get_parsed_content("network").parameters()))
 
