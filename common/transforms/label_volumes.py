@@ -18,7 +18,7 @@ from nibabel.nifti1 import Nifti1Extension
 from torch import Tensor
 
 from .display import DisplayOrder
-from .saving import safe_name
+from .saving import MaskOnFileGridd, safe_name
 from .volumes import CHUNK, from_plane, unfit_slices
 
 COMMENT = 6  # code of NIfTI extensions that hold text
@@ -229,33 +229,12 @@ def labels_on_file_grid(labels_volume: Tensor, meta: Mapping[str, Any]) -> np.nd
     return np.ascontiguousarray(stored).reshape(shape)
 
 
-class LabelsOnFileGridd(MapTransform):
-    """Turn displayed classes into the file's axes, uint8 and without a channel, for hosts that write them themselves.
+class LabelsOnFileGridd(MaskOnFileGridd):
+    """`MaskOnFileGridd` for the classes of a volume: uint8, without a channel, for hosts that write them themselves."""
 
-    The image's meta data are told the file's shape and affine. The displayed classes stay under `<key>_displayed`.
-
-    Args:
-        keys: keys of the classes.
-        image_key: key of the image.
-    """
-
-    def __init__(self, keys: KeysCollection, *, image_key: str = "image") -> None:
-        super().__init__(keys)
-        self.image_key = image_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Turn the classes of one case into a new dictionary."""
-        case = dict(data)
-        image = case[self.image_key]
-        if "file_shape" not in image.meta:
-            return case  # a host loaded the image: its own grid is the displayed one
-        for key in self.key_iterator(case):
-            stored = labels_on_file_grid(case[key], image.meta)
-            case[f"{key}_displayed"], case[key] = case[key], torch.from_numpy(stored)
-        shape, affine = np.array(stored.shape, dtype=np.int64), np.asarray(image.meta["file_affine"])
-        meta = {**image.meta, "spatial_shape": shape, "original_affine": affine}
-        case[self.image_key] = MetaTensor(image, meta=meta, applied_operations=list(image.applied_operations))
-        return case
+    def stored(self, mask: Tensor, meta: Mapping[str, Any]) -> np.ndarray:
+        """Return displayed classes in the file's axes."""
+        return labels_on_file_grid(mask, meta)
 
 
 def _stem(name: str) -> str:

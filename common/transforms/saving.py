@@ -135,14 +135,17 @@ class MaskOnFileGridd(MapTransform):
         if "file_shape" not in image.meta:
             return case  # a host loaded the image: its own grid is the displayed one
         for key in self.key_iterator(case):
-            stored = mask_on_file_grid(case[key], image.meta)
-            # (x, y[, z]) to (x, y, z); (rows, columns) to (x, y)
-            stored = np.atleast_3d(stored) if image.meta["file_format"] == "nifti" else stored.T
+            stored = self.stored(case[key], image.meta)
             case[f"{key}_displayed"], case[key] = case[key], torch.from_numpy(np.ascontiguousarray(stored))
         shape, affine = np.array(stored.shape, dtype=np.int64), np.asarray(image.meta["file_affine"])
         meta = {**image.meta, "spatial_shape": shape, "original_affine": affine}
         case[self.image_key] = MetaTensor(image, meta=meta, applied_operations=list(image.applied_operations))
         return case
+
+    def stored(self, mask: Tensor, meta: Mapping[str, Any]) -> np.ndarray:
+        """Return a displayed mask in the file's axes: (x, y[, z]) to (x, y, z), (rows, columns) to (x, y)."""
+        stored = mask_on_file_grid(mask, meta)
+        return np.atleast_3d(stored) if meta["file_format"] == "nifti" else stored.T
 
 
 class SaveImageMaskd(SaveImaged):
