@@ -118,7 +118,20 @@ class ResizeImaged(MapTransform, InvertibleTransform):
         return case
 
 
-class StandardizeImaged(MapTransform):
+class _RescaleImaged(MapTransform):
+    """Give the images of a case other values on the same grid."""
+
+    values: Callable[[Tensor], Tensor]
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Rescale the images of one case into a new dictionary."""
+        case = dict(data)
+        for key in self.key_iterator(case):
+            case[key] = _with_values(case[key], type(self).values)
+        return case
+
+
+class StandardizeImaged(_RescaleImaged):
     """Subtract the mean and divide by the standard deviation, per slice and channel (flat ones become 0).
 
     Args:
@@ -126,15 +139,13 @@ class StandardizeImaged(MapTransform):
         allow_missing_keys: do not fail when a key is missing.
     """
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Standardize the images of one case into a new dictionary."""
-        case = dict(data)
-        for key in self.key_iterator(case):
-            case[key] = _with_values(case[key], z_score)
-        return case
+    @staticmethod
+    def values(image: Tensor) -> Tensor:
+        """Return the z-scores, see `z_score`."""
+        return z_score(image)
 
 
-class ScaleToUnitd(MapTransform):
+class ScaleToUnitd(_RescaleImaged):
     """Scale images so that the darkest value becomes 0 and the brightest 1, per slice (flat ones become 0).
 
     Args:
@@ -142,12 +153,10 @@ class ScaleToUnitd(MapTransform):
         allow_missing_keys: do not fail when a key is missing.
     """
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Scale the images of one case into a new dictionary."""
-        case = dict(data)
-        for key in self.key_iterator(case):
-            case[key] = _with_values(case[key], scale_to_unit)
-        return case
+    @staticmethod
+    def values(image: Tensor) -> Tensor:
+        """Return the values in [0, 1], see `scale_to_unit`."""
+        return scale_to_unit(image)
 
 
 def resize(image: Tensor, size: Sequence[int], *, mode: str) -> Tensor:

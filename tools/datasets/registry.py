@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from .adaptation import read_brats, read_chaos_btcv, read_mmwhs
 from .folder import CVC_CLINICDB, KVASIR_SEG, OWN_FOLDER, read_folder, read_polyps
@@ -14,6 +15,7 @@ from .source import SourceData, SourceError, SourceOptions
 from .volumes import VolumeSource
 from .volumes_folder import read_volumes_folder
 
+Data = TypeVar("Data", SourceData, VolumeSource)
 Reader = Callable[[Path, SourceOptions], SourceData]
 
 READERS: dict[str, Reader] = {
@@ -60,14 +62,9 @@ def read_source(name: str, source: Path, options: SourceOptions | None = None) -
     Raises:
         SourceError: if the name is unknown or the source is not as it must be.
     """
-    reader = READERS.get(check_name(name))
-    if reader is None:
-        raise SourceError(f"{name!r} is made, not read: it has no source")
-    _check_folder(source)
-    options = options or SourceOptions()
-    data = reader(source, options)
-    data.modality = options.modality or data.modality
-    data.license = options.license or data.license
+    data = _read(READERS, name, source, options)
+    if options is not None:
+        data.modality = options.modality or data.modality
     return data
 
 
@@ -85,9 +82,23 @@ def read_volume_source(name: str, source: Path, options: SourceOptions | None = 
     Raises:
         SourceError: if the name is unknown or the source is not as it must be.
     """
-    reader = VOLUME_READERS.get(check_name(name))
+    return _read(VOLUME_READERS, name, source, options)
+
+
+def _read(
+    readers: Mapping[str, Callable[[Path, SourceOptions], Data]],
+    name: str,
+    source: Path,
+    options: SourceOptions | None,
+) -> Data:
+    reader = readers.get(check_name(name))
     if reader is None:
-        raise SourceError(f"the data set must be one of {', '.join(VOLUME_READERS)}, got {name!r}")
+        made = name == "phantom" or name in VOLUME_PHANTOMS
+        raise SourceError(
+            f"{name!r} is made, not read: it has no source"
+            if made
+            else f"the data set must be one of {', '.join(readers)}, got {name!r}"
+        )
     _check_folder(source)
     options = options or SourceOptions()
     data = reader(source, options)
