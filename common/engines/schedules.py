@@ -22,8 +22,8 @@ def learning_rate_groups(
     """Split what a network trains into its visual encoder, its text encoder and the rest, as an optimizer takes them.
 
     Args:
-        network: has ``encoder`` and perhaps ``text_encoder``; perhaps wrapped by DistributedDataParallel. Parameters
-            that require no gradient are left out.
+        network: perhaps with ``encoder``, and with ``text_encoder`` in it or in a part of it; perhaps wrapped by
+            DistributedDataParallel. Parameters that require no gradient are left out.
         learning_rate: of the rest, > 0.
         encoder_rate: factor on it for the encoder, > 0, if `pretrained` is a file: a small rate keeps what was
             learned, and where nothing was it would only slow down.
@@ -32,8 +32,8 @@ def learning_rate_groups(
             words at a rate that convolutions need.
 
     Returns:
-        The groups of the encoder, of the text encoder where one is trained, and of the rest, with ``params`` and
-        ``lr`` each.
+        The groups of the encoder, of the text encoder and of the rest, each where it trains something, with
+        ``params`` and ``lr``.
 
     Raises:
         ValueError: if a rate is not positive.
@@ -46,10 +46,12 @@ def learning_rate_groups(
     factor = encoder_rate if pretrained and Path(pretrained).is_file() else 1.0
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [{"params": [], "lr": learning_rate * rate} for rate in (factor, text_rate, 1.0)]
+    texts = [part for name, part in module.named_modules() if name.rpartition(".")[2] == "text_encoder"]
+    encoders = [module.encoder] if isinstance(getattr(module, "encoder", None), nn.Module) else []
     group_of = {
         id(parameter): number
-        for number, part in enumerate((module.encoder, getattr(module, "text_encoder", None)))
-        if part is not None
+        for number, parts in enumerate((encoders, texts))
+        for part in parts
         for parameter in part.parameters()
     }
     for parameter in trained:

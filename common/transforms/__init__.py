@@ -5,7 +5,6 @@ from __future__ import annotations
 from .augmentation import (
     RandAlignedAffined,
     RandIntensityd,
-    RandMirrorWithSentenced,
     ResizeLabeld,
     flat_compose,
     text_safe_augmentation,
@@ -42,6 +41,7 @@ from .saving import (
     save_mask,
     segmentation_postprocessing,
 )
+from .sentence_augmentation import RandDropPositiond, RandMirrorWithSentenced
 from .strong import MirrorAugmentation, StrongAugmentation
 from .strong_intensity import StrongIntensity, motion_kernels
 from .text import TokenizeTextd
@@ -66,6 +66,7 @@ __all__ = [
     "PatchMix",
     "ProbabilityOnImaged",
     "RandAlignedAffined",
+    "RandDropPositiond",
     "RandIntensityd",
     "RandMirrorWithSentenced",
     "ResizeImaged",

@@ -14,8 +14,8 @@ from monai.transforms import Compose, MapTransform, RandomizableTransform
 from torch import Tensor
 from torch.nn import functional
 
-from ..text.laterality import mirror_sentence
 from .preprocessing import checked_size, on_new_grid, on_same_grid, per_distinct_channel
+from .sentence_augmentation import RandDropPositiond, RandMirrorWithSentenced, checked_probability
 from .text import TokenizeTextd
 
 
@@ -26,6 +26,7 @@ def text_safe_augmentation(
     affine: float = 0.5,
     intensity: float = 0.5,
     mirror: float = 0.0,
+    position_dropout: float = 0.0,
     max_tokens: int = 24,
     text_encoder: str = "embedded",
     laterality: str = "image",
@@ -34,7 +35,8 @@ def text_safe_augmentation(
 
     The label is brought to the size of the network input (nearest), then: zoom 0.95 to 1.2; rotation by 10
     degrees, scale 0.9 to 1.1 and shift by 5 %; brightness, contrast and gamma; mirroring together with the
-    sentence. Left, right, upper and lower stay where they were, unless the sentence is mirrored too.
+    sentence; leaving out its words of place. Left, right, upper and lower stay where they were, unless the sentence is
+    mirrored too.
 
     Args:
         image_size: as for the preprocessing.
@@ -42,6 +44,7 @@ def text_safe_augmentation(
         affine: probability of rotation, scale and shift.
         intensity: probability of the change of brightness, contrast and gamma.
         mirror: probability of mirroring image, label and sentence.
+        position_dropout: probability that a sentence loses its words of place; see `RandDropPositiond`.
         max_tokens: as for the preprocessing.
         text_encoder: as for the preprocessing.
         laterality: as for the preprocessing.
@@ -53,7 +56,8 @@ def text_safe_augmentation(
         Zhong et al., "Ariadne's Thread", MICCAI 2023: zoom alone, in its code (utils/dataset.py).
 
     Differences from the paper:
-        With `affine=0, intensity=0` the paper's own; there the zoom comes before the resizing.
+        With `affine=0, intensity=0` the paper's own; there the zoom comes before the resizing. Words of place stay
+        in every sentence (`position_dropout=0`).
     """
     size = checked_size(image_size)
     tokenize = TokenizeTextd(max_tokens=max_tokens, text_encoder=text_encoder, laterality=laterality)
@@ -62,8 +66,10 @@ def text_safe_augmentation(
         RandAlignedAffined(prob=affine, zoom_prob=zoom),
         RandIntensityd("image", prob=intensity),
     ]
-    if _probability("mirror", mirror) > 0:
+    if checked_probability("mirror", mirror) > 0:
         transforms.append(RandMirrorWithSentenced(tokenize, prob=mirror))
+    if checked_probability("position_dropout", position_dropout) > 0:
+        transforms.append(RandDropPositiond(tokenize, prob=position_dropout))
     return transforms
 
 
@@ -140,8 +146,8 @@ class RandAlignedAffined(RandomizableTransform, MapTransform):
     ) -> None:
         MapTransform.__init__(self, (image_key, label_key), allow_missing_keys=True)
         RandomizableTransform.__init__(self, 1.0)
-        self.affine_prob = _probability("prob", prob)
-        self.zoom_prob = _probability("zoom_prob", zoom_prob)
+        self.affine_prob = checked_probability("prob", prob)
+        self.zoom_prob = checked_probability("zoom_prob", zoom_prob)
         self.rotate, self.scale, self.translate, self.zoom = rotate, tuple(scale), translate, tuple(zoom)
         self.image_key = image_key
 
@@ -226,7 +232,7 @@ class RandIntensityd(RandomizableTransform, MapTransform):
         gamma: Sequence[float] = (0.8, 1.25),
     ) -> None:
         MapTransform.__init__(self, keys)
-        RandomizableTransform.__init__(self, _probability("prob", prob))
+        RandomizableTransform.__init__(self, checked_probability("prob", prob))
         self.brightness, self.contrast, self.gamma = brightness, contrast, tuple(gamma)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -250,40 +256,5 @@ def _adjust(image: Tensor, *, gamma: float, gain: float, shift: float) -> Tensor
     return (low + width * ((image - low) / width).pow(gamma)) * gain + shift
 
 
-class RandMirrorWithSentenced(RandomizableTransform, MapTransform):
-    """Mirror image and mask left to right and swap the sides in the sentence, so that it stays true.
-
-    Args:
-        tokenize: the transform that made the tokens; it makes those of the mirrored sentence.
-        prob: probability, 0..1.
-        keys: keys of arrays whose last axis is the columns; may be missing.
-    """
-
-    def __init__(
-        self, tokenize: TokenizeTextd, *, prob: float = 0.5, keys: KeysCollection = ("image", "label")
-    ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys=True)
-        RandomizableTransform.__init__(self, _probability("prob", prob))
-        self.tokenize = tokenize
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Mirror one case into a new dictionary, or pass it on."""
-        case = dict(data)
-        if self.R.uniform() >= self.prob:
-            return case
-        for key in self.key_iterator(case):
-            flipped = _plain(case[key]).flip(-1)
-            case[key] = on_same_grid(case[key], flipped) if isinstance(case[key], MetaTensor) else flipped
-        case["sentence"] = mirror_sentence(case.get("sentence") or "")
-        self.tokenize.write(case, case["sentence"])
-        return case
-
-
 def _plain(values: Tensor) -> Tensor:
     return values.as_tensor() if isinstance(values, MetaTensor) else values
-
-
-def _probability(name: str, value: float) -> float:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} must be a probability between 0 and 1, got {value}")
-    return float(value)

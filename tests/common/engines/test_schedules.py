@@ -48,6 +48,22 @@ def test_a_text_encoder_has_a_rate_of_its_own_where_it_is_trained() -> None:
     assert len(learning_rate_groups(network, learning_rate=0.01, text_rate=0.1)) == 2
 
 
+def test_a_text_encoder_is_found_in_a_part_and_an_encoder_need_not_be_there() -> None:
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = nn.ModuleDict({"text_encoder": nn.Linear(4, 4), "head": nn.Linear(4, 1)})
+
+        def encoder(self) -> None:
+            """A method of this name is no encoder."""
+
+    network = Wrapper()
+    text, rest = learning_rate_groups(network, learning_rate=0.01, text_rate=0.1)
+    assert (text["lr"], rest["lr"]) == (pytest.approx(0.001), 0.01)
+    assert [id(p) for p in text["params"]] == [id(p) for p in network.network["text_encoder"].parameters()]
+    assert [id(p) for p in rest["params"]] == [id(p) for p in network.network["head"].parameters()]
+
+
 WRONG = [{"learning_rate": 0.0}, {"learning_rate": 0.1, "encoder_rate": -1.0}]
 
 
