@@ -40,7 +40,10 @@ def main(
     ],
     output: Annotated[Path, typer.Option(help="Folder of the results.", show_default=False)],
     text: Annotated[
-        str | None, typer.Option(help='One sentence for all images; "" for none.', show_default=False)
+        str | None,
+        typer.Option(
+            help='One sentence for all images; "" for none. Not for a bundle of classes.', show_default=False
+        ),
     ] = None,
     texts: Annotated[
         Path | None,
@@ -92,6 +95,10 @@ def main(
     allow_random: Annotated[
         bool, typer.Option("--allow-random", help="Run a bundle that has no weights.")
     ] = False,
+    modality: Annotated[
+        str | None,
+        typer.Option(help="Of volumes: ct, mr, flair or t2. [default: the DICOM file's, or the bundle's]"),
+    ] = None,
     force_modality: Annotated[
         bool,
         typer.Option("--force-modality", help="Only warn of DICOM modalities that are not the bundle's."),
@@ -102,6 +109,10 @@ def main(
     In the output folder: `predictions/` (PNG for pictures, NIfTI for NIfTI, DICOM SEG and SR for DICOM), `previews/`,
     `cases.csv` and `cases.jsonl` (measures, agreement with the sentence, warnings), `failures.csv`, `run.json` and
     `report.html`. A file that cannot be read is recorded and passed over.
+
+    Exactly one of `--text`, `--texts` and `--text-from` says where the sentences come from. A bundle that segments
+    volumes into classes (`tcsa_uda_segmentation`) reads none: leave all three out; `--modality` says what the volumes
+    are. Of a DICOM series it writes a SEG with a segment for each class, and `cases.csv` has their volumes.
 
     Stopped or killed, the same command goes on where it ended. Other weights, sentences or options are refused in the
     same folder. With `--shard`, or under `torchrun`, several processes share the cases; whichever ends last writes the
@@ -116,6 +127,8 @@ def main(
         python -m tools.predict ssa_segmentation scans/ --texts texts.csv --output out --overlay light --weights my.pt
 
         python -m tools.predict dist/ssa_segmentation study/ --text-from dicom --output out
+
+        python -m tools.predict tcsa_uda_segmentation volumes/ --modality ct --output out
 
         torchrun --nproc-per-node 4 -m tools.predict ssa_segmentation scans/ --text "" --output out
     """
@@ -147,6 +160,7 @@ def main(
             resume=not no_resume,
             retry_failed=retry_failed,
             allow_random=allow_random,
+            modality=modality,
             force_modality=force_modality,
             merge=merge,
             shard=read_shard(shard, os.environ),

@@ -2,7 +2,8 @@
 
 Example: python -m tools.report output/evaluation/true output/evaluation/blank --output report.html
 
-Folders of `tools.robustness` get a page of their own kind, in markdown where the output ends in `.md`.
+Folders of `tools.robustness` get a page of their own kind, in markdown where the output ends in `.md`. Evaluations of
+volumes with several classes get one with the scores of each class and three slices of each volume.
 """
 
 from __future__ import annotations
@@ -66,9 +67,14 @@ def write_report(
     from .reporting.cards import make_card, pick_cases  # imported here: `--help` should not load MONAI
     from .reporting.evaluation import load_evaluations
     from .reporting.page import render_page
+    from .reporting.volumes import is_of_volumes
 
     if not 32 <= picture_size <= 2048:
         raise ValueError(f"picture_size must be from 32 to 2048 pixels, got {picture_size}")
+    if folders and is_of_volumes(folders[0]):
+        return _volumes_page(
+            folders, output, title=title, pictures=pictures, picture_size=picture_size, order=order
+        )
     evaluations = load_evaluations(folders)
     chosen = pick_cases(evaluations[0].cases, order=order, limit=pictures)
     cards = [
@@ -86,6 +92,25 @@ def _robustness_page(folders: Sequence[str | Path], output: str | Path | None) -
 
     target = Path(folders[0]) / "report.html" if output is None else Path(output)
     return write_page([Path(folder) for folder in folders], target)[0]
+
+
+def _volumes_page(
+    folders: Sequence[str | Path],
+    output: str | Path | None,
+    *,
+    title: str | None,
+    pictures: int,
+    picture_size: int,
+    order: str,
+) -> Path:
+    from .reporting.volumes import load_volume_evaluations, make_volume_cards, render_volumes
+
+    evaluations = load_volume_evaluations(folders)
+    cards = make_volume_cards(evaluations[0], order=order, limit=pictures, size=picture_size)
+    page = render_volumes(evaluations, cards, title=title or _title(evaluations[0].summary), order=order)
+    target = Path(folders[0]) / "report.html" if output is None else Path(output)
+    _write(page, target)
+    return target
 
 
 def _title(summary: object) -> str:
@@ -133,7 +158,8 @@ def main(
     """Write one self-contained HTML page about an evaluation.
 
     With several folders (such as the same cases with true, blank and mirrored sentences) the first is shown in
-    full and the others beside it. The page needs no network and no other file.
+    full and the others beside it. The page needs no network and no other file. Of volumes with several classes it has
+    Dice and surface distance of each class, and three slices of each volume with a colour for each class.
 
     Example: python -m tools.report output/evaluation --title "Test set, mirrored sentences"
     """

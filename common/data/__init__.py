@@ -5,7 +5,15 @@ from __future__ import annotations
 from .datalist import load_datalist, load_labelled_split, read_datalist, verify_files
 from .dataset import CaseDataset, CaseLoader, TolerantDataset, load_cases, single_case
 from .domain_loader import DomainLoader
-from .domains import DIRECTIONS, DOMAINS, MODALITIES, load_domain_cases, modalities_of
+from .domains import (
+    DIRECTIONS,
+    DOMAINS,
+    MODALITIES,
+    load_domain_cases,
+    load_oracle_cases,
+    load_target_cases,
+    modalities_of,
+)
 from .semi_supervised import SemiSupervisedLoader, labelled_cases, unlabelled_cases
 from .slices import SliceDataset
 from .splits import (
@@ -17,6 +25,7 @@ from .splits import (
     subset_in_name_order,
 )
 from .spoken import spoken_cases
+from .volume_cases import single_volume
 
 __all__ = [
     "DIRECTIONS",
@@ -36,10 +45,13 @@ __all__ = [
     "load_datalist",
     "load_domain_cases",
     "load_labelled_split",
+    "load_oracle_cases",
+    "load_target_cases",
     "modalities_of",
     "random_sections",
     "read_datalist",
     "single_case",
+    "single_volume",
     "spoken_cases",
     "subset_in_file_order",
     "subset_in_name_order",

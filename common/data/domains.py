@@ -42,6 +42,7 @@ def load_domain_cases(
     *,
     direction: str,
     domain: str | None = None,
+    labels: Mapping[str, str] | None = None,
     fraction: float = 1.0,
     seed: int = 42,
 ) -> list[dict[str, Any]]:
@@ -58,6 +59,7 @@ def load_domain_cases(
         direction: see `modalities_of`.
         domain: "source" or "target" alone, also where the section has the other one by default (target cases of the
             validation section for an oracle number, say, keep their labels); None: as described.
+        labels: names of the classes by number, which the list must have too; None: they are not compared.
         fraction: share of each domain's cases of the section, in (0, 1].
         seed: of that share.
 
@@ -66,7 +68,8 @@ def load_domain_cases(
 
     Raises:
         ValueError: when a case has no known modality, contradicts its own "domain", lacks a label that it needs, when
-            a patient is in both domains or in two sections of a domain, or a domain has no case.
+            a patient is in both domains or in two sections of a domain, a domain has no case, or the classes are
+            others.
         FileNotFoundError: as `load_datalist`.
     """
     modalities = dict(zip(DOMAINS, modalities_of(direction), strict=True))
@@ -74,12 +77,58 @@ def load_domain_cases(
     if section == "training" and domain is None and len(set(modalities.values())) == 1:
         wanted = ("source",)  # the upper bound has no cases without labels
     everything = load_datalist(path, section)
+    if labels is not None:
+        _check_classes(path, labels)
     _check_patients(path, modalities)
     cases: list[dict[str, Any]] = []
     for name in wanted:
         chosen = _of_domain(everything, name, modalities, where=f"{path}: {section}")
         cases += chosen if fraction == 1.0 else draw_subset(chosen, fraction, seed=seed)
     return [_checked(case, section) for case in cases]
+
+
+def load_target_cases(
+    path: str | Path,
+    *,
+    direction: str,
+    labels: Mapping[str, str] | None = None,
+    enabled: bool = True,
+    fraction: float = 1.0,
+    seed: int = 42,
+) -> list[dict[str, Any]]:
+    """Read the target cases of a training, without labels; none where there is nothing to adapt to.
+
+    Args:
+        path: see `load_domain_cases`. Where no such list is, a host has given the source cases, and there is no target.
+        direction: see `modalities_of`; the upper bound, a modality twice, has no target.
+        labels: see `load_domain_cases`.
+        enabled: False: none, for a training on the source alone.
+        fraction: see `load_domain_cases`.
+        seed: see `load_domain_cases`.
+
+    Raises:
+        ValueError: as `load_domain_cases`.
+    """
+    source, target = modalities_of(direction)
+    if not enabled or source == target or not Path(path).exists():
+        return []
+    options: dict[str, Any] = {"labels": labels, "fraction": fraction, "seed": seed}
+    return load_domain_cases(path, "training", direction=direction, domain="target", **options)
+
+
+def load_oracle_cases(path: str | Path, *, direction: str, interval: int) -> list[dict[str, Any]]:
+    """Read the labelled target cases of the test for `common.handlers.ReportOracle`; none with the interval 0."""
+    return load_domain_cases(path, "test", direction=direction) if interval else []
+
+
+def _check_classes(path: str | Path, labels: Mapping[str, str]) -> None:
+    given = {str(number): str(name) for number, name in read_datalist(path)[1].get("labels", {}).items()}
+    wanted = {str(number): str(name) for number, name in labels.items()}
+    if given != wanted:
+        raise ValueError(
+            f"{path} must have the classes {', '.join(wanted.values())}, in this order, got "
+            f"{', '.join(given.values()) or 'none'}: choose the overlay of the data, or set labels"
+        )
 
 
 def _wanted(section: str, domain: str | None) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .codes import CodedTerm, SegmentCodes, segment_code_names, segment_codes
+from .codes import CodedTerm, SegmentCodes, class_codes, segment_code_names, segment_codes
 from .files import check_modality, is_dicom
 from .laterality import PatientLeft, patient_left, sentence_for_image, usual_laterality
 from .measures import SegmentMeasures, measure_segment
@@ -26,6 +26,7 @@ __all__ = [
     "Series",
     "SourceImages",
     "check_modality",
+    "class_codes",
     "is_dicom",
     "is_series",
     "list_series",

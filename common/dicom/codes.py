@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ class CodedTerm:
         if not all(isinstance(part, str) and part for part in (self.value, self.scheme, self.meaning)):
             got = (self.value, self.scheme, self.meaning)
             raise ValueError(f"a code must be three texts (value, scheme, meaning), got {got}")
+
+
+_TISSUE = CodedTerm("85756007", "SCT", "Tissue")
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,32 @@ def listed_segment_codes(codes: Any) -> tuple[SegmentCodes, ...]:
     if not listed:
         raise ValueError("codes must describe at least one segment, got none")
     return tuple(segment_codes(each) for each in listed)
+
+
+def class_codes(name: str, *, own: Mapping[str, Any] | None = None) -> SegmentCodes:
+    """Return the description of a class of voxels by its name, which becomes its label.
+
+    Args:
+        name: such as "right kidney"; the name of `codes.json` is the same in small letters with underscores.
+        own: what `segment_codes` takes by name of the class, which goes before.
+
+    Returns:
+        Of a name that is not known, the codes of any tissue: see `is_uncoded`.
+
+    Raises:
+        ValueError: when the name has more than 64 characters, or its own codes are not as `segment_codes` wants them.
+    """
+    if own and name in own:
+        found = segment_codes(own[name])
+    else:
+        known = _known_codes().get(re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"))
+        found = known or SegmentCodes("Tissue", category=_TISSUE, type=_TISSUE)
+    return replace(found, label=name)
+
+
+def is_uncoded(codes: SegmentCodes) -> bool:
+    """Whether nothing but its label tells what a segment shows."""
+    return codes.type == _TISSUE
 
 
 def coded(term: CodedTerm) -> Dataset:

@@ -88,7 +88,8 @@ def segmentation_dataset(
 
     Patient and study are the source's. With geometry, frames have the position and orientation of their source
     frames, and empty frames are left out; without (CR, DX), there is one frame per segment, which refers to the
-    source image, pixel for pixel. **An empty mask is a result**: it becomes one empty frame per segment.
+    source image, pixel for pixel. **An empty mask is a result**: it becomes one empty frame per segment. Where some
+    segments of a series are not empty, an empty one is described and has no frame.
 
     Args:
         mask: booleans, or integers with 0 for background and n for the n-th segment; `(rows, columns)` or

@@ -52,7 +52,7 @@ def write_measurement_report(
     source: Dataset | Sequence[Dataset],
     path: str | Path,
     *,
-    sentence: str = "",
+    sentence: str | None = "",
     laterality: str = "patient",
     **options: Any,
 ) -> Path:
@@ -79,7 +79,7 @@ def measurement_report_dataset(
     segmentation: Dataset | str | Path,
     source: Dataset | Sequence[Dataset],
     *,
-    sentence: str = "",
+    sentence: str | None = "",
     laterality: str = "patient",
     comments: Sequence[str] = (),
     series_number: int = SERIES_NUMBER,
@@ -98,7 +98,7 @@ def measurement_report_dataset(
     Args:
         segmentation: the segmentation, or its file.
         source: the images it was made of.
-        sentence: the text that the network was given; "" for none.
+        sentence: the text that the network was given; "" for none; None where the network reads no sentences.
         laterality: whose left and right the sentence means, "patient" or "image".
         comments: further remarks, such as warnings.
         series_number: at least 1.
@@ -133,7 +133,9 @@ def measurement_report_dataset(
     return report
 
 
-def _remarks(images: SourceImages, sentence: str, laterality: str) -> list[str]:
+def _remarks(images: SourceImages, sentence: str | None, laterality: str) -> list[str]:
+    if sentence is None:
+        return []
     if not sentence:
         return ["No sentence was given to the algorithm."]
     warning = patient_left(images.first).warning if laterality == "image" else ""

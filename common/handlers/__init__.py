@@ -8,6 +8,7 @@ from .phases import StartFromPhase
 from .selection import MeanClassDiceMetric, ReportOracle, chosen_validator
 from .stages import StartFromStageOne
 from .training import EpochSeeds, Progress, SaveBestWeights, StopEarly, TrainingState
+from .volume_evaluation import VolumeEvaluationTable
 from .weights import LoadWeights, StartFromPretrained
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "StartFromStageOne",
     "StopEarly",
     "TrainingState",
+    "VolumeEvaluationTable",
     "chosen_validator",
 ]

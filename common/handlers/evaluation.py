@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +62,14 @@ class EvaluationTable:
         description: facts to repeat in the summary, such as ``bundle``, ``network``, ``dataset``, ``section``.
         dataset: its ``failures``, if it has any, are written to ``failures.csv``.
         datalist: the ``dataset.json`` of the cases; its name and SHA-256 go into the summary.
+
+    Attributes:
+        protocol: how cases are measured, for the summary.
+        columns: of ``cases.csv``.
     """
+
+    protocol = "predictions on the label's own grid, in pixels"
+    columns: Sequence[str] = CASE_COLUMNS
 
     def __init__(
         self,
@@ -80,7 +88,7 @@ class EvaluationTable:
         self.description = dict(description or {})
         self.dataset = dataset
         self.datalist = None if datalist is None else Path(datalist)
-        self.table = DisplayedCaseTable(laterality=laterality, surface=surface)
+        self.table: CaseTable = DisplayedCaseTable(laterality=laterality, surface=surface)
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator."""
@@ -89,22 +97,22 @@ class EvaluationTable:
 
     def write(self, engine: Engine) -> None:
         """Gather the rows of all ranks and write both files."""
-        rows = [row | {"prediction": self._relative(row["prediction"])} for row in self.table.rows]
+        rows = [_defined(row | {"prediction": self._relative(row["prediction"])}) for row in self.table.rows]
         engine.state.metrics.pop("cases", None)
         if engine.state.rank != 0:
             return
         failures = getattr(self.dataset, "failures", [])
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        write_table(rows, self.output_dir / "cases.csv", CASE_COLUMNS)
+        write_table(rows, self.output_dir / "cases.csv", self.columns)
         if failures:
             write_table(failures, self.output_dir / "failures.csv", tuple(failures[0]))
         summary = {
             **self.description,
             **self._data(),
-            "protocol": "predictions on the label's own grid, in pixels",
+            "protocol": self.protocol,
             "laterality": self.laterality,
             "failures": len(failures),
-            **self.table.summary,
+            **_defined(self.table.summary),
             **self._provenance(),
         }
         write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", self.output_dir / "summary.json")
@@ -132,6 +140,18 @@ class EvaluationTable:
             },
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
+
+
+def _defined(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content with None for what is not a number, which JSON does not know."""
+    return {
+        key: _defined(value)
+        if isinstance(value, Mapping)
+        else None
+        if isinstance(value, float) and math.isnan(value)
+        else value
+        for key, value in content.items()
+    }
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path, columns: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from .bundle import load_bundle
 from .contradiction import contradiction_score, contradiction_scores
 from .info import BundleInfo
-from .measuring import CONVENTIONS, CaseMeasures, measures
+from .measuring import CONVENTIONS, CaseMeasures, class_volumes, measures
 from .output import save
 from .preparation import CasePreparation
 from .preview import preview
@@ -29,6 +29,7 @@ __all__ = [
     "FoundSentence",
     "Segmentation",
     "Segmenter",
+    "class_volumes",
     "contradiction_score",
     "contradiction_scores",
     "load_bundle",

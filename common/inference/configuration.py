@@ -16,7 +16,10 @@ from monai.bundle.utils import merge_kv
 
 from .info import read_object
 
-POSTPROCESSING = "segmentation_postprocessing"
+POSTPROCESSING = {  # what is not for a caller who saves results himself, by the function that builds it
+    "segmentation_postprocessing": {"output_dir": None, "file_grid": False, "keep_probability": True},
+    "volume_postprocessing": {"output_dir": None, "file_grid": False},
+}
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ def build_parser(request: BundleRequest, config: Mapping[str, Any]) -> ConfigPar
     if request.device is not None:
         settings["device"] = f"$torch.device({request.device!r})"
     postprocessing = settings.get("postprocessing")
-    if isinstance(postprocessing, Mapping) and str(postprocessing.get("_target_")).endswith(POSTPROCESSING):
-        plain = {"output_dir": None, "file_grid": False, "keep_probability": True}
+    if isinstance(postprocessing, Mapping):
+        plain = POSTPROCESSING.get(str(postprocessing.get("_target_")).rpartition(".")[2], {})
         settings["postprocessing"] = {**postprocessing, **plain}
     return ConfigParser(config=json.loads(json.dumps(settings)))
 

@@ -12,8 +12,10 @@ import monai
 import torch
 
 from .. import __version__
+from ..dicom.codes import SegmentCodes, class_codes
 
 ANATOMIES = ("lung", "polyp", "auto")
+DICOM_MODALITIES = {"flair": "MR", "t2": "MR"}  # contrasts that DICOM does not tell apart
 CODES_OF_ANATOMY = {"lung": "pulmonary_infiltrate", "polyp": "polyp"}
 _POLYP_DATA = ("polyp", "kvasir", "cvc", "colon")
 _LUNG_DATA = ("qata", "covid", "mosmed", "chest", "lung", "phantom")
@@ -34,10 +36,14 @@ class BundleInfo:
         device: on which it runs.
         modalities: DICOM modalities that it may be shown; empty for any.
         segment_codes: what a segment is in DICOM: a name of `common.dicom.segment_code_names` or a mapping as
-            `common.dicom.segment_codes` reads it; "" when the sentence's anatomy decides.
+            `common.dicom.segment_codes` reads it; "" when the sentence's anatomy decides. Of a bundle with labels a
+            mapping of these by name of the class, for classes that `common.dicom.class_codes` does not know.
         anatomy: "lung" (halves by thirds), "polyp" (3 x 3 grid) or "auto", by the words of each sentence.
         training_data: name of the data the weights were trained with; "" when it is not known.
         versions: of the project, MONAI and PyTorch that run.
+        labels: name of every class by its number, "0" for the background, of a bundle that segments volumes into
+            several classes and reads no sentence; empty for all others.
+        contrasts: modalities as such a bundle's network calls them, "ct", "mr", "flair" or "t2".
     """
 
     name: str
@@ -53,12 +59,20 @@ class BundleInfo:
     anatomy: str = "auto"
     training_data: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    contrasts: tuple[str, ...] = ()
 
     @property
     def algorithm_version(self) -> str:
         """Version and weights in at most 64 characters, as DICOM files name them."""
         weights = "untrained" if self.weights_sha256 is None else f"weights {self.weights_sha256[:12]}"
         return f"{self.version[:40]}, {weights}"
+
+    def class_codes(self) -> tuple[SegmentCodes, ...]:
+        """Return the codes of every class but the background, in the order of their numbers."""
+        own = self.segment_codes if isinstance(self.segment_codes, Mapping) else None
+        names = [self.labels[number] for number in sorted(self.labels, key=int)]
+        return tuple(class_codes(name, own=own) for name in names[1:])
 
     def codes_for(self, anatomy: str) -> str | Mapping[str, Any]:
         """Return the segment's codes for a sentence of an anatomy, which counts where the bundle has none."""
@@ -88,14 +102,17 @@ def read_facts(folder: Path, config: Mapping[str, Any], overlays: Sequence[str])
         )
     data = str((manifest.get("training_data") or {}).get("name", ""))
     named = [data, *overlays, *manifest.get("overlays", [])]
-    anatomy = config.get("anatomy") or metadata.get("anatomy") or anatomy_of(named)
+    labels = dict(config.get("labels") or {})
+    anatomy = config.get("anatomy") or metadata.get("anatomy") or ("auto" if labels else anatomy_of(named))
     if anatomy not in ANATOMIES:
         raise ValueError(f"{metadata_file}: anatomy must be one of {ANATOMIES}, got {anatomy!r}")
     return {
         "name": str(manifest.get("bundle") or folder.name),
         "version": str(metadata.get("version", "unknown")),
         "title": str(metadata.get("name", folder.name)),
-        "modalities": tuple(name.upper() for name in modalities),
+        "modalities": tuple(dict.fromkeys(DICOM_MODALITIES.get(name, name.upper()) for name in modalities)),
+        "labels": labels,
+        "contrasts": tuple(modalities) if labels else (),
         "segment_codes": metadata.get("segment_codes") or CODES_OF_ANATOMY.get(anatomy, ""),
         "anatomy": anatomy,
         "training_data": data,

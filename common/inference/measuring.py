@@ -18,6 +18,7 @@ from ..metrics.text_mask_consistency import (
     named_sides,
     zone_shares,
 )
+from ..metrics.volumes import column_name
 from ..text.findings import Findings, read_findings
 from ..text.lexicon import LEVELS
 from .result import Segmentation
@@ -108,18 +109,19 @@ def measures(segmentation: Segmentation) -> CaseMeasures:
     Args:
         segmentation: the case.
     """
-    mask, info = segmentation.mask, segmentation.info
+    mask, info = segmentation.mask > 0, segmentation.info
     findings = findings_of(segmentation.sentence)
     if findings is not None and info.anatomy != "auto":
         findings = read_findings(segmentation.sentence, anatomy=info.anatomy)
     anatomy = anatomy_of_case(info.anatomy, findings)
-    shares = zone_shares(mask > 0, anatomy=anatomy, laterality=info.laterality)
+    shares = zone_shares(mask, anatomy=anatomy, laterality=info.laterality)
     count = count_components(mask)
     agreement = Consistency() if findings is None else consistency_of(findings, shares=shares, count=count)
     occupied = tuple(zone for zone, share in shares.items() if share > 0 and share >= MIN_SHARE)
     flat = mask.ndim == 2
     reasons = contradictions(mask, findings, occupied, levels=flat)
     area, volume, note = size(segmentation)
+    probability = segmentation.probability
     return CaseMeasures(
         id=segmentation.id,
         area_mm2=area,
@@ -130,7 +132,7 @@ def measures(segmentation: Segmentation) -> CaseMeasures:
         side=side_name({side for side, _ in occupied}, anatomy=anatomy),
         zones=tuple(f"{level} {side}" for side, level in occupied) if flat else (),
         count=count,
-        mean_probability=float(segmentation.probability[mask > 0].mean()) if mask.any() else None,
+        mean_probability=float(probability[mask].mean()) if mask.any() and probability.size else None,
         **_agreement(agreement, levels=flat),
         contradiction=bool(reasons),
         reasons=reasons,
@@ -144,6 +146,24 @@ def measures(segmentation: Segmentation) -> CaseMeasures:
         weights_sha256=info.weights_sha256,
         warnings=segmentation.warnings,
     )
+
+
+def class_volumes(segmentation: Segmentation) -> dict[str, float | None]:
+    """Return the volume of every class but the background in ml, as ``ml_<class>``; None without a spacing.
+
+    Args:
+        segmentation: of a bundle with labels; of any other nothing is returned.
+    """
+    spacing = np.asarray(segmentation.meta.get("spacing", [np.nan] * 3), dtype=float)
+    voxel = float(spacing.prod()) / MM3_PER_ML
+    known = len(spacing) == 3 and np.isfinite(voxel) and voxel > 0
+    labels = segmentation.info.labels
+    counts = np.bincount(segmentation.mask.ravel(), minlength=len(labels)) if labels else ()
+    return {
+        f"ml_{column_name(name)}": round(float(counts[int(number)]) * voxel, DIGITS) if known else None
+        for number, name in labels.items()
+        if int(number)
+    }
 
 
 def anatomy_of_case(named: str, findings: Findings | None) -> str:

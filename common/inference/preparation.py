@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from ..dicom.files import check_modality, is_dicom, number_of_frames, read_dataset
 from ..dicom.laterality import usual_laterality
+from ..dicom.rescaled import load_rescaled_series
 from ..dicom.volume import load_series, series_files
 from ..transforms.loading import DICOM_SUFFIXES
 from ..transforms.text import read_sentence
@@ -24,7 +25,8 @@ from .sentences import (
     sentence_warnings,
 )
 
-CASE_KEYS = ("id", "image", "text", "laterality", "text_source", "sidecar", "report")
+CASE_KEYS = ("id", "image", "text", "laterality", "text_source", "sidecar", "report", "modality")
+OF_DICOM = {"CT": "ct", "MR": "mr"}  # what DICOM itself says of a volume
 TEXT_SOURCES = ("given", "dicom")
 REMEMBERED = 4096  # sentences
 
@@ -82,7 +84,8 @@ class CasePreparation:
                 optionally ``id`` (default: the name of the image), ``text`` (None: the empty sentence),
                 ``laterality`` (whose left ``text`` means, default: as the bundle), ``text_source`` "dicom" to take
                 the sentence from the DICOM file when ``text`` is None, with ``sidecar`` and ``report`` as for
-                `sentence_for_file`.
+                `sentence_for_file`. A volume of classes may have a ``modality`` (default: what a DICOM series says,
+                if the bundle knows it, else as the bundle).
 
         Returns:
             A dictionary for `Segmenter.infer`.
@@ -96,7 +99,7 @@ class CasePreparation:
             raise ValueError(f"a case must have keys of {CASE_KEYS}, got {', '.join(unknown)}")
         image, files, header, warnings = self._opened(case.get("image"))
         text = self._text(case, header, files[0])
-        prepared = self._transformed(image, text, files)
+        prepared = self._transformed(image, text, files, modality=self._contrast(case, header))
         warnings += [*text.warnings, *self._read_warnings(text.sentence)]
         if header is None and text.sentence != text.given and not is_oriented(prepared["image"].meta):
             warnings.append(UNKNOWN_DISPLAY)
@@ -104,12 +107,12 @@ class CasePreparation:
             "id": str(case.get("id") or case_name(files)),
             "files": tuple(str(file) for file in files),
             "image": prepared["image"],
-            "text": prepared["text"],
+            "text": prepared.get("text"),
             "sentence": str(prepared.get("sentence", text.sentence)),
             "given": text.given,
             "given_laterality": text.given_laterality,
             "text_source": text.source,
-            "warnings": tuple(warning for warning in warnings if warning),
+            "warnings": tuple(dict.fromkeys(warning for warning in warnings if warning)),
         }
 
     def _opened(self, image: Any) -> tuple[str | MetaTensor, tuple[Path, ...], Dataset | None, list[str]]:
@@ -120,10 +123,25 @@ class CasePreparation:
             warning = "" if header is None else self._modality(header, path)
             return str(path), (path,), header, [warning]
         force = self.request.force_modality
-        volume = load_series(image, modalities=() if force else self.info.modalities)
+        if self.info.labels:  # classes are found in the values of the modality, not in those of a window
+            volume = load_rescaled_series(image)
+        else:
+            volume = load_series(image, modalities=() if force else self.info.modalities)
         files = tuple(series_files(volume.meta))
         header = read_dataset(files[0], header=True)
         return volume, files, header, [self._modality(header, files[0]), str(volume.meta.get("warnings", ""))]
+
+    def _contrast(self, case: Mapping[str, Any], header: Dataset | None) -> str | None:
+        """Return the modality of a volume of classes, as given or as its DICOM header says."""
+        given: str | None = case.get("modality")
+        if given and not self.info.labels:
+            raise ValueError(
+                f"modality must be left out for {self.info.name}, which reads sentences, got {given!r}"
+            )
+        if given or not self.info.labels:
+            return given
+        named = OF_DICOM.get(str(header.get("Modality") or "")) if header is not None else None
+        return named if named in self.info.contrasts else None
 
     def _modality(self, header: Dataset, file: Path) -> str:
         """Check the modality of a DICOM file; where that is forced, return a warning instead of the error."""
@@ -156,9 +174,12 @@ class CasePreparation:
             warnings.append("the DICOM file has no sentence: the network was given none")
         return _Text(text, laterality, source, sentence, tuple(warnings))
 
-    def _transformed(self, image: Any, text: _Text, files: Sequence[Path]) -> dict[str, Any]:
+    def _transformed(
+        self, image: Any, text: _Text, files: Sequence[Path], *, modality: str | None
+    ) -> dict[str, Any]:
         """Run the transforms one by one: `Compose` costs time and hides which error it was."""
         data: Any = {"id": "case", "image": image, "text": text.sentence, "laterality": self.info.laterality}
+        data |= {"modality": modality} if modality else {}
         for step in self.steps:
             data = step(data)
         if not isinstance(data.get("image"), MetaTensor) or data["image"].ndim not in (3, 4):

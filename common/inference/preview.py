@@ -32,7 +32,7 @@ def preview(segmentation: Segmentation, *, largest: int = LARGEST) -> Image.Imag
     """
     if largest < 32:
         raise ValueError(f"largest must be at least 32 pixels, got {largest}")
-    files, mask = segmentation.paths, segmentation.mask
+    files, mask = segmentation.paths, segmentation.mask > 0
     image = load_series(files) if segmentation.is_dicom and mask.ndim == 3 else load_image(files[0])
     pixels = np.asarray(image.as_tensor())
     if mask.ndim == 3:

@@ -24,8 +24,8 @@ class Segmentation:
         laterality: "image" or "patient": whose left `sentence` means.
         given_laterality: whose left `text` means.
         text_source: "given", or where a sentence of a DICOM file was found.
-        mask: uint8 0 and 1, `(rows, columns[, slices])` as displayed.
-        probability: float32 in [0, 1], of the same shape.
+        mask: uint8, `(rows, columns[, slices])` as displayed: 0 and 1, or where the bundle has `labels` the classes.
+        probability: float32 in [0, 1], of the same shape; of classes none is kept, and it is empty.
         threshold: foreground is a probability of at least this.
         meta: of the image, from `common.transforms.load_image`.
         warnings: what a reader of the result must know.

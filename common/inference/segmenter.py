@@ -87,7 +87,7 @@ class Segmenter:
 
     @torch.inference_mode()
     def logits(self, prepared: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-        """Return the network's output of every case, `(1, h, w[, slices])` float32 on the CPU.
+        """Return the network's output of every case, `(channels, h, w[, slices])` float32 on the CPU.
 
         Args:
             prepared: from `prepare`.
@@ -95,9 +95,9 @@ class Segmenter:
         found: dict[int, Tensor] = {}
         for indices in _alike(prepared):
             images = [_plain(prepared[index]["image"]) for index in indices]
-            texts = torch.stack([_plain(prepared[index]["text"]) for index in indices])
             stacked = torch.stack(images) if len(images) > 1 else images[0][None]  # a volume is not copied
-            found.update(zip(indices, self._run(stacked, texts), strict=True))
+            options = self._options([prepared[index] for index in indices])
+            found.update(zip(indices, self._run(stacked, options), strict=True))
         return [found[index] for index in range(len(prepared))]
 
     @torch.inference_mode()
@@ -106,12 +106,13 @@ class Segmenter:
 
         Args:
             prepared: from `prepare`.
-            logits: `(1, h, w[, slices])`.
+            logits: `(channels, h, w[, slices])`.
         """
         case: Any = {"pred": logits, "image": prepared["image"]}
         for step in self._finishing:
             case = step(case)
-        mask, probability = _plain(case["pred"])[0], _plain(case["probability"])[0]
+        mask = _plain(case["pred"])[0]
+        probability = _plain(case["probability"])[0] if "probability" in case else torch.empty(0)
         warnings = [*prepared["warnings"]]
         if self.info.weights_sha256 is None:
             warnings.insert(0, UNTRAINED)
@@ -137,10 +138,17 @@ class Segmenter:
             info=self.info,
         )
 
-    def _run(self, images: Tensor, texts: Tensor) -> Tensor:
+    def _options(self, cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the inferer is told beside the images: their sentences, or the modality of volumes."""
+        if self.info.labels:
+            return {"modality": [str(case["image"].meta["modality"]) for case in cases]}
+        texts = torch.stack([_plain(case["text"]) for case in cases])
+        return {"text": texts.to(self.device, non_blocking=True)}
+
+    def _run(self, images: Tensor, options: Mapping[str, Any]) -> Tensor:
         images = images.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, enabled=self.amp):
-            output = self.inferer(images, self.network, text=texts.to(self.device, non_blocking=True))
+            output = self.inferer(images, self.network, **options)
         return torch.as_tensor(output).float().cpu()
 
 
@@ -149,7 +157,7 @@ def _alike(prepared: Sequence[Mapping[str, Any]]) -> Iterator[list[int]]:
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, case in enumerate(prepared):
         shape = tuple(case["image"].shape)
-        key = (shape, tuple(case["text"].shape), index if len(shape) == 4 else -1)
+        key = (shape, tuple(getattr(case["text"], "shape", ())), index if len(shape) == 4 else -1)
         groups.setdefault(key, []).append(index)
     yield from groups.values()
 

@@ -121,6 +121,10 @@ class TCSA(nn.Module):
         self.class_embeddings.copy_(embeddings)
         return self
 
+    def load_pretrained(self, path: str | PathLike[str]) -> None:
+        """Start the encoder from ResNet weights, see `DilatedResNet.load_pretrained`."""
+        self.encoder.load_pretrained(path)
+
     def modality_index(self, modality: str) -> int:
         """Return the place of a modality in `class_embeddings`.
 

@@ -112,7 +112,7 @@ def test_rows_of_experiments_ask_nothing_of_a_network_that_it_cannot_do(bundle: 
             parser.read_config([bundle / "configs/train.json", *overlays])
             parser.update({"bundle_root": str(bundle), **row.get("overrides", {})})
             where = f"{table.name}, {row['name']}"
-            reads_zones = parser["tokenizer"] == "zones"
+            reads_zones = parser.get("tokenizer") == "zones"
             pretrained = parser.get("pretrained", "")
             parser.update({"tokenizer": "zones" if reads_zones else "embedded", "width": 0.125})
             network = parser.get_parsed_content("network_def")

@@ -18,11 +18,20 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from common.data.phantom_chest import write_phantom_dataset
+from common.data.phantom_volume import write_volume_phantom_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted((ROOT / "bundles").glob("*_segmentation"))
 QUICK = {"image_size": 64, "width": 0.25, "batch_size": 4, "max_epochs": 1, "patience": 0}
-OWN = {"semi_medref_segmentation": {"burn_in": 0, "label_fraction": 0.3, "mix_rate": 0.5}}
+VOLUMES = "tcsa_uda_segmentation"
+PICTURES = [bundle for bundle in BUNDLES if bundle.name != VOLUMES]
+OWN = {
+    "semi_medref_segmentation": {"burn_in": 0, "label_fraction": 0.3, "mix_rate": 0.5},
+    VOLUMES: {
+        **{"width": 0.0625, "depths": [1, 1, 1, 1], "discriminator_width": 0.0625, "embedding_size": 32},
+        **{"steps": 4, "start_iteration": 2, "val_interval": 1},
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +39,20 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms") / "data"
     write_phantom_dataset(folder, count=20, size=64, seed=1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("volumes") / "data"
+    write_volume_phantom_dataset(folder, count=15, size=32, slices=3, seed=1)
+    return folder
+
+
+@pytest.fixture
+def data(bundle: Path, request: pytest.FixtureRequest) -> Path:
+    """What a bundle is trained on: pictures, or volumes in two modalities."""
+    found: Path = request.getfixturevalue("volumes" if bundle.name == VOLUMES else "phantoms")
+    return found
 
 
 def files(bundle: Path, *names: str) -> list[str]:
@@ -67,7 +90,7 @@ def command(bundle: Path, names: list[str], **overrides: object) -> list[str]:
     return parts
 
 
-@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
+@pytest.mark.parametrize("bundle", PICTURES, ids=lambda p: p.name)
 def test_train_evaluate_infer(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
     paths = {"dataset_dir": str(phantoms), "model_dir": str(tmp_path / "models")}
     own = OWN.get(bundle.name, {})
@@ -169,8 +192,8 @@ def test_the_runner_works_from_another_folder(phantoms: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
-def test_killed_and_resumed_equals_uninterrupted(bundle: Path, phantoms: Path, tmp_path: Path) -> None:
-    overrides = QUICK | {"dataset_dir": phantoms, "max_epochs": 4, "batch_size": 2, "mirror": 0.5}
+def test_killed_and_resumed_equals_uninterrupted(bundle: Path, data: Path, tmp_path: Path) -> None:
+    overrides = QUICK | {"dataset_dir": data, "max_epochs": 4, "batch_size": 2, "mirror": 0.5}
     overrides |= OWN.get(bundle.name, {})
     straight = command(
         bundle, ["train"], **overrides, model_dir=tmp_path / "a", output_dir=tmp_path / "out_a"
@@ -214,9 +237,9 @@ def run_in(processes: int, bundle: Path, names: list[str], overlays: list[str], 
 @pytest.mark.slow
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
 def test_two_processes_train_weights_that_one_process_evaluates_alike(
-    bundle: Path, phantoms: Path, tmp_path: Path
+    bundle: Path, data: Path, tmp_path: Path
 ) -> None:
-    overrides = QUICK | {"dataset_dir": phantoms, "batch_size": 2, "model_dir": tmp_path / "models"}
+    overrides = QUICK | {"dataset_dir": data, "batch_size": 2, "model_dir": tmp_path / "models"}
     overrides |= OWN.get(bundle.name, {})
     run_in(2, bundle, ["train"], [], overrides | {"output_dir": tmp_path / "out"})
     summaries = []

@@ -19,7 +19,8 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = ROOT / "tools" / "hosts" / "monai_deploy" / "app"
-BUNDLES = tuple(sorted(path.name for path in (ROOT / "bundles").glob("*_segmentation")))
+VOLUMES = "tcsa_uda_segmentation"  # takes no sentence, and no picture either
+BUNDLES = tuple(sorted({path.name for path in (ROOT / "bundles").glob("*_segmentation")} - {VOLUMES}))
 RESULTS = ["report.dcm", "result.json", "segmentation.dcm", "summary.png"]
 LEFT, RIGHT = "One infected area, lower left lung.", "One infected area, lower right lung."
 NAME, NUMBER = "Unmistakable^Patient", "ID-4711-0815"

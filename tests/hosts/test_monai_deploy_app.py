@@ -44,6 +44,13 @@ class TestOptions:
         assert parse_options(["--text", ""], {}).text == ""
         assert parse_options([], {"GUIDED_TEXT": ""}).text is None
 
+    def test_a_modality_is_one_that_networks_know(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert parse_options([], {"GUIDED_MODALITY": "flair"}).modality == "flair"
+        assert parse_options([], {}).modality is None
+        with pytest.raises(SystemExit, match="2"):
+            parse_options(["--modality", "MR"], {})
+        assert "must be one of ct, mr, flair, t2, got 'MR'" in capsys.readouterr().err
+
     def test_choices_are_checked_in_the_environment_too(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit, match="2"):
             parse_options([], {"GUIDED_LATERALITY": "mine"})
@@ -55,6 +62,14 @@ class TestBundle:
         made = bundle(tmp_path / "models" / "some_segmentation")
         assert open_bundle(made) == open_bundle(tmp_path / "models")
         assert open_bundle(made).modalities == ("CR", "DX", "CT")
+
+    def test_a_bundle_of_classes_has_the_modalities_of_dicom(self, tmp_path: Path) -> None:
+        made = bundle(tmp_path / "brain_segmentation")
+        config = {"labels": {"0": "background", "1": "whole tumour"}, "modalities": ["flair", "t2", "ct"]}
+        (made / "configs" / "inference.json").write_text(json.dumps(config), encoding="utf-8")
+        assert open_bundle(made).modalities == ("MR", "CT")
+        assert open_bundle(made).classes
+        assert not open_bundle(bundle(tmp_path / "other_segmentation")).classes
 
     def test_refuses_none_and_several(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"must be one packed bundle.*got none"):

@@ -26,7 +26,8 @@ from tools.packing import PackRequest, pack_bundle
 pytestmark = pytest.mark.hosts
 
 ROOT = Path(__file__).resolve().parents[2]
-BUNDLES = tuple(sorted(path.name for path in (ROOT / "bundles").glob("*_segmentation")))
+VOLUMES = "tcsa_uda_segmentation"  # takes no sentence, and no picture either
+BUNDLES = tuple(sorted({path.name for path in (ROOT / "bundles").glob("*_segmentation")} - {VOLUMES}))
 OTHER = "_other_code"
 PHANTOM = "orientation_segmentation"
 TRAINED = "trained_segmentation"

@@ -19,6 +19,8 @@ from tools.prediction.request import PredictError, PredictRequest, Shard, previe
 from tools.prediction.sheets import read_sheet
 from tools.prediction.texts import NO_ROW, NO_SENTENCE, FoundSentences, find_sentences, table_sentences
 
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+
 PATHS = st.lists(
     st.text(alphabet="abAB/._ -é", min_size=1, max_size=8).map(lambda text: text + ".png"),
     min_size=1,
@@ -257,6 +259,42 @@ class TestRequest:
 
         with pytest.raises(PredictError, match=message):
             replace(self.BASE, **options).check()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (
+                {"text": ""},
+                "--text must be left out for tcsa_uda_segmentation, which segments volumes into classes",
+            ),
+            ({"text": "liver", "modality": "ct"}, "--modality says what the volumes are"),
+            ({"texts": Path("t")}, "--texts must be left out"),
+            ({"text_from": "dicom", "laterality": "image"}, "--text-from and --laterality must be left out"),
+            ({"batch": 0}, "batch must be at least 1"),
+        ],
+    )
+    def test_a_bundle_of_classes_takes_no_sentence(self, options: dict[str, object], message: str) -> None:
+        from dataclasses import replace
+
+        base = replace(self.BASE, bundle=BUNDLES / "tcsa_uda_segmentation")
+        base.check()
+        replace(base, modality="mr").check()
+        with pytest.raises(PredictError, match=message):
+            replace(base, **options).check()
+
+    def test_a_bundle_of_sentences_takes_no_modality(self) -> None:
+        from dataclasses import replace
+
+        base = replace(self.BASE, bundle=BUNDLES / "baseline_segmentation", text="left")
+        base.check()
+        message = "--modality must be left out for baseline_segmentation, which reads sentences, got 'ct'"
+        with pytest.raises(PredictError, match=message):
+            replace(base, modality="ct").check()
+
+    def test_without_a_sentence_its_source_is_none(self) -> None:
+        sentences, notes = find_sentences(self.BASE, [])
+        sentence = sentences.of(0, case("x.nii.gz"))
+        assert (sentence.text, sentence.source, sentence.warnings, notes) == ("", "none", (), [])
 
     def test_one_sentence_goes_to_all(self) -> None:
         from dataclasses import replace

@@ -15,7 +15,7 @@ from pydoc import locate
 from typing import TYPE_CHECKING, Any
 
 from tools.packing import BundleSource, merged_configs, read_source
-from tools.packing.isolated import SENTENCE
+from tools.packing.isolated import SENTENCE, is_of_volumes, write_volume
 
 from .request import ExportError, ExportRequest
 
@@ -40,11 +40,11 @@ class OpenedModel:
         overlays: names of those that were merged.
         network: in evaluation mode, on the CPU, maps `(B, C, H, W)` and `(B, 2, L)` to logits.
         image: `(3, C, H, W)` float32, three different pictures, preprocessed.
-        text: `(3, 2, L)` int64, the sentences of `SENTENCES`.
-        tokenizer: of the preprocessing.
+        text: `(3, 2, L)` int64, the sentences of `SENTENCES`; zeros, L 1, for a network that reads none.
+        tokenizer: of the preprocessing; None for a network that reads no sentence.
         config: content of ``inference.json`` with the overlays merged.
         weights: SHA-256 of the weights; None: random ones.
-        threshold: of the probabilities, where the mask begins.
+        threshold: of the probabilities, where the mask begins; None where the most probable class counts.
     """
 
     source: BundleSource
@@ -55,7 +55,7 @@ class OpenedModel:
     tokenizer: Any
     config: Mapping[str, Any]
     weights: str | None
-    threshold: float
+    threshold: float | None
 
     @property
     def name(self) -> str:
@@ -129,14 +129,14 @@ def _built(
             load_weights(network, weights)
         except ValueError as error:
             raise ExportError(f"{error}\nOverlays: {', '.join(overlays) or 'none'} (--overlay)") from error
-    image, text = _cases(preprocessing)
+    image, text = (_slices if is_of_volumes(config) else _cases)(preprocessing)
     return OpenedModel(
         source=source,
         overlays=overlays,
         network=network.requires_grad_(False),
         image=image,
         text=text,
-        tokenizer=next(t.tokenizer for t in preprocessing.transforms if hasattr(t, "tokenizer")),
+        tokenizer=next((t.tokenizer for t in preprocessing.transforms if hasattr(t, "tokenizer")), None),
         config=config,
         weights=None if weights is None else file_sha256(weights),
         threshold=_threshold(parser),
@@ -153,12 +153,23 @@ def _component(parser: Any, name: str) -> Any:
         raise ExportError(f"{name} of inference.json cannot be built: {error.__cause__ or error}") from error
 
 
-def _threshold(parser: Any) -> float:
-    """The threshold that the postprocessing is given, else the default of the function that makes it."""
+def _threshold(parser: Any) -> float | None:
+    """The threshold that the postprocessing is given, else the default of the function that makes it, if any."""
     if "postprocessing#threshold" in parser:
         return float(parser.get_parsed_content("postprocessing#threshold"))
     made_by: Any = locate(str(parser["postprocessing#_target_"]))
-    return float(inspect.signature(made_by).parameters["threshold"].default)
+    default = inspect.signature(made_by).parameters.get("threshold")
+    return None if default is None else float(default.default)
+
+
+def _slices(preprocessing: Any) -> tuple[Tensor, Tensor]:
+    """Three slices of a volume, and a text that is not read."""
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="cases_") as folder:
+        case = preprocessing({"id": "case", "image": str(write_volume(Path(folder) / "case.nii.gz"))})
+    image = case["image"].as_tensor().to(torch.float32).movedim(-1, 0).repeat(1, 3, 1, 1)
+    return image.contiguous(), torch.zeros(len(image), 2, 1, dtype=torch.int64)
 
 
 def _cases(preprocessing: Any) -> tuple[Tensor, Tensor]:

@@ -31,17 +31,35 @@ def sidecar(model: OpenedModel, *, uses_text: bool, files: Mapping[str, Any]) ->
         "laterality": model.config.get("laterality"),
         "inputs": [_image(model), _text(model, uses_text=uses_text)],
         "outputs": [_output(model)],
-        "tokenizer": _tokenizer(model),
-        "examples": [
-            {"sentence": sentence, "ids": ids.tolist(), "mask": mask.tolist()}
-            for sentence, (ids, mask) in zip(SENTENCES.values(), model.text, strict=True)
-        ],
+        "tokenizer": None if model.tokenizer is None else _tokenizer(model),
+        "examples": [] if model.tokenizer is None else _examples(model),
         "files": dict(files),
     }
 
 
+def _examples(model: OpenedModel) -> list[dict[str, Any]]:
+    return [
+        {"sentence": sentence, "ids": ids.tolist(), "mask": mask.tolist()}
+        for sentence, (ids, mask) in zip(SENTENCES.values(), model.text, strict=True)
+    ]
+
+
 def _image(model: OpenedModel) -> dict[str, Any]:
     channels, rows, columns = model.image.shape[1:]
+    if model.tokenizer is None:
+        return {
+            "name": "image",
+            "dtype": "float32",
+            "shape": ["batch", channels, rows, columns],
+            "modality": model.network.modality,
+            "preprocessing": [_said(model, key) for key in ("windows", "percentiles", "plane")]
+            + [
+                "of the whole volume: clip to the window of its modality, else to the percentiles; subtract the mean; "
+                "divide by three standard deviations",
+                f"slices of the plane, bicubic so that the longer side fits {rows} x {columns}, the rest the darkest "
+                "value; gray repeated in every channel",
+            ],
+        }
     return {
         "name": "image",
         "dtype": "float32",
@@ -52,6 +70,10 @@ def _image(model: OpenedModel) -> dict[str, Any]:
             "z-score per image and channel: (x - mean) / standard deviation (biased); a flat channel is 0",
         ],
     }
+
+
+def _said(model: OpenedModel, key: str) -> str:
+    return f"{key}: {model.config[key]}"
 
 
 def _text(model: OpenedModel, *, uses_text: bool) -> dict[str, Any]:
@@ -65,6 +87,15 @@ def _text(model: OpenedModel, *, uses_text: bool) -> dict[str, Any]:
 
 
 def _output(model: OpenedModel) -> dict[str, Any]:
+    if model.threshold is None:
+        labels = model.config["labels"]
+        return {
+            "name": "logits",
+            "dtype": "float32",
+            "shape": ["batch", len(labels), *model.image.shape[2:]],
+            "postprocessing": ["softmax", "resize the probabilities: bilinear", "the most probable class"],
+            "labels": labels,
+        }
     return {
         "name": "logits",
         "dtype": "float32",

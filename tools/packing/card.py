@@ -29,12 +29,14 @@ class Contents:
         laterality: what the packed ``inference.json`` says.
         weights: SHA-256; None: there are none.
         training_data: name and SHA-256 of the list of cases; None: unknown.
+        volumes: whether it segments volumes into classes and reads no sentence.
     """
 
     overlays: tuple[str, ...]
     laterality: str | None
     weights: str | None
     training_data: Mapping[str, str] | None
+    volumes: bool = False
 
 
 def packed_card(source: BundleSource, contents: Contents) -> str:
@@ -81,8 +83,8 @@ def _use(source: BundleSource, contents: Contents) -> str:
         "It needs the packages that `configs/metadata.json` names and nothing else: its code is in `scripts`, and\n"
         "`manifest.json` has the SHA-256 of every file.",
         "In this folder, with `DATA` a folder of images with a `dataset.json` (lists `training`, `validation` and "
-        "`test` of\ncases with `image`, `label` and `text`):",
-        f"{FENCE}bash\n" + "\n".join(_commands(source.folder)) + f"\n{FENCE}",
+        f"`test` of\ncases with `image`, `label` and `{'modality' if contents.volumes else 'text'}`):",
+        f"{FENCE}bash\n" + "\n".join(_commands(source.folder, volumes=contents.volumes)) + f"\n{FENCE}",
         f"MONAI Label: copy the folder to `model/{source.name}` of the app `monaibundle`.",
     ]
     return "\n\n".join(paragraphs)
@@ -100,10 +102,11 @@ def _weights(contents: Contents) -> str:
     return f"Its weights, `{WEIGHTS}` (SHA-256 `{contents.weights}`), were trained {trained}."
 
 
-def _commands(folder: Path) -> list[str]:
+def _commands(folder: Path, *, volumes: bool) -> list[str]:
     run, own = "python -m monai.bundle run", "--bundle_root ."
+    case = '--image chest.png --text "Infection, lower left lung."'
     lines = [
-        f'{run} --config_file configs/inference.json {own} --image chest.png --text "Infection, lower left lung."',
+        f"{run} --config_file configs/inference.json {own} {'--image volume.nii.gz' if volumes else case}",
         f"{run} --config_file configs/train.json {own} --dataset_dir DATA",
         f"{run} --config_file \"['configs/train.json','configs/evaluate.json']\" {own} --dataset_dir DATA",
     ]
@@ -125,4 +128,5 @@ def contents_of(
         laterality=inference.get("laterality"),
         weights=None if weights is None else file_sha256(weights),
         training_data=data,
+        volumes="plane" in inference,
     )

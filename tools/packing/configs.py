@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from .merging import check_known, merged, merged_into_evaluate
 from .sources import BundleSource, Overlay, PackError, read_object
 
 LATERALITIES = ("image", "patient")
+METADATA = "configs/metadata.json"
 MOVED = ("common.", "scripts.common.")
 NAMES_COMMON = re.compile(r"\bcommon\b")
 
@@ -68,7 +70,19 @@ def merged_configs(
         raise PackError(
             f"train.json and inference.json must agree on laterality, got {sides[0]} and {sides[1]}"
         )
+    labels = contents[inference].get("labels")
+    if labels:
+        contents[METADATA] = with_classes(contents[METADATA], labels)
     return dict(sorted(contents.items()))
+
+
+def with_classes(metadata: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return ``metadata.json`` with the classes that ``inference.json`` names: hosts show those of the metadata."""
+    result: dict[str, Any] = copy.deepcopy(dict(metadata))
+    prediction = result["network_data_format"]["outputs"]["pred"]
+    prediction |= {"num_channels": len(labels), "channel_def": dict(labels)}
+    result["label_classes"] = ", ".join(f"{number} {name}" for number, name in labels.items())
+    return result
 
 
 def _laterality_layer(inference: Mapping[str, Any], laterality: str | None) -> list[Overlay]:

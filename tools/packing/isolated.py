@@ -19,7 +19,7 @@ from typing import Any
 
 REPOSITORY = ("common", "tools")
 SENTENCE = "Unilateral pulmonary infection, one infected area, lower left lung."
-ROWS, COLUMNS = 90, 70  # neither square nor a multiple of 32: preprocessing has something to do
+ROWS, COLUMNS, SLICES = 90, 70, 3  # neither square nor a multiple of 32: preprocessing has something to do
 MARK = "PROVEN "
 STANDING_ALONE = (("train",), ("inference",), ("train", "evaluate"))
 SEVERAL_PROCESSES = (("train", "multi_gpu_train"), ("train", "evaluate", "multi_gpu_evaluate"))
@@ -80,7 +80,43 @@ def inference_parts(folder: Path, load_weights: Callable[[Any, Path], object]) -
     weights = folder / "models" / "model.pt"
     if weights.is_file():
         load_weights(parts["network"], weights)
-    return parts | {"weights": weights.is_file()}
+    return parts | {"weights": weights.is_file(), "volumes": is_of_volumes(parser)}
+
+
+def is_of_volumes(inference: Any) -> bool:
+    """Whether ``inference.json`` reads volumes of one modality and no sentence."""
+    return "plane" in inference
+
+
+def write_picture(path: Path) -> Path:
+    """Write a picture of whole numbers alone, which are the same on every machine, unless it is there."""
+    import numpy as np
+    from PIL import Image
+
+    if not path.is_file():
+        rows, columns = np.mgrid[:ROWS, :COLUMNS]
+        pixels = abs(rows * 7 % 200 - 100) + abs(columns * 5 % 200 - 100)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+def write_volume(path: Path) -> Path:
+    """Write a volume of whole numbers likewise, unless it is there."""
+    import nibabel
+    import numpy as np
+
+    if not path.is_file():
+        rows, columns, slices = np.mgrid[:ROWS, :COLUMNS, :SLICES]
+        values = abs(rows * 7 % 200 - 100) + abs(columns * 5 % 200 - 100) + 20 * slices
+        image = nibabel.Nifti1Image(values.astype(np.int16), np.diag([2.0, 2.0, 5.0, 1.0]))
+        image.set_sform(image.affine, code=1)
+        nibabel.save(image, path)
+    return path
+
+
+def text_of(case: Any) -> Any:
+    """The sentence of a case as a batch of one, None where there is none."""
+    return case["text"][None] if "text" in case else None
 
 
 def run_network(folder: Path) -> dict[str, Any]:
@@ -96,8 +132,8 @@ def run_network(folder: Path) -> dict[str, Any]:
     outputs = []
     started = time.perf_counter()
     with torch.inference_mode():
-        for case in _cases(parts["preprocessing"]):
-            image, text = case["image"][None], case["text"][None]
+        for case in _cases(parts["preprocessing"], volumes=parts["volumes"]):
+            image, text = case["image"][None], text_of(case)
             output = torch.as_tensor(parts["inferer"](image, network, text=text))
             if output.shape[-2:] != image.shape[-2:] or not bool(output.isfinite().all()):
                 raise ValueError(
@@ -109,7 +145,7 @@ def run_network(folder: Path) -> dict[str, Any]:
         "network": type(network).__name__,
         "output": list(outputs[0].shape),
         "weights": parts["weights"],
-        "text_changes_output": not torch.equal(*outputs),
+        "text_changes_output": None if parts["volumes"] else not torch.equal(*outputs),
         "seconds_per_case": round((time.perf_counter() - started) / len(outputs), 3),
     }
 
@@ -132,10 +168,14 @@ def check_modules(folder: Path) -> int:
     return len(packed)
 
 
-def _cases(preprocessing: Any) -> Iterator[Any]:
+def _cases(preprocessing: Any, *, volumes: bool) -> Iterator[Any]:
     import numpy as np
     from PIL import Image
 
+    if volumes:
+        with tempfile.TemporaryDirectory() as folder:
+            yield preprocessing({"id": "case", "image": str(write_volume(Path(folder) / "case.nii.gz"))})
+        return
     rows, columns = np.mgrid[:ROWS, :COLUMNS]
     pixels = (128 + 60 * np.sin(rows / 9) + 60 * np.cos(columns / 7)).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:

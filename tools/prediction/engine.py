@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.inference import Segmentation, Segmenter, load_bundle, measures, preview, save
+from common.inference import Segmentation, Segmenter, class_volumes, load_bundle, measures, preview, save
 
 from .inputs import Case
 from .record import PREDICTIONS, PREVIEWS
@@ -51,19 +51,21 @@ def describe(segmenter: Segmenter) -> dict[str, Any]:
     return {**info, "image_size": list(info["image_size"]), "modalities": list(info["modalities"])}
 
 
-def prepare(segmenter: Segmenter, case: Case, sentence: Sentence) -> Prepared:
+def prepare(segmenter: Segmenter, case: Case, sentence: Sentence, *, modality: str | None = None) -> Prepared:
     """Load and preprocess a case; called in several threads.
 
     Raises:
         ValueError: when a file cannot be read.
     """
     files = case.files
+    options = {"modality": modality} if modality else {}
     return segmenter.prepare(
         {
             "id": case.id,
             "image": files[0] if len(files) == 1 else files,
             "text": sentence.text,
             "laterality": sentence.laterality,
+            **options,
         }
     )
 
@@ -104,7 +106,7 @@ def write_result(
     Returns:
         "row", a flat dictionary; "files", paths inside of `folder`; and "flagged".
     """
-    row = measures(segmentation).row()
+    row = measures(segmentation).row() | class_volumes(segmentation)
     paths = save(segmentation, folder / PREDICTIONS)
     files = {kind: path.relative_to(folder).as_posix() for kind, path in paths.items()}
     flagged = bool(row["contradiction"])

@@ -42,6 +42,7 @@ def fingerprint(request: PredictRequest, info: Mapping[str, Any]) -> dict[str, A
         "texts": None if request.texts is None else file_sha256(request.texts),
         "text_from": request.text_from,
         "laterality": request.laterality,
+        "modality": request.modality,
         "force_modality": request.force_modality,
     }
 
@@ -128,6 +129,7 @@ def _arguments(request: PredictRequest) -> dict[str, Any]:
         "previews",
         "device",
         "allow_random",
+        "modality",
         "force_modality",
     )
     return values | {name: getattr(request, name) for name in same}

@@ -68,8 +68,8 @@ def write_report(folder: Path, entries: Sequence[Entry], record: Mapping[str, An
         more_warnings=max(0, len(warnings) - SHOWN_WARNINGS),
         failures=list(_failures(entries)),
         cards=list(_cards(folder, entries)),
-        columns=COLUMNS,
-        rows=_rows(entries),
+        columns=_columns(record),
+        rows=_rows(entries, _columns(record)),
         shown_rows=min(ROWS, totals.done),
         cases_csv=CASES_CSV,
         failures_csv=FAILURES,
@@ -83,7 +83,9 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     bundle, arguments = record["bundle"], record["arguments"]
     weights = bundle["weights_sha256"]
     sentence = arguments["text"]
-    if sentence is None:
+    if bundle.get("labels"):
+        sentence = "none: the bundle reads none"
+    elif sentence is None:
         sentence = f"table {arguments['texts']}" if arguments["texts"] else f"from {arguments['text_from']}"
     return [
         ("Bundle", f"{bundle['name']} {bundle['version']}"),
@@ -151,11 +153,22 @@ def _picture(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def _rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+def _columns(record: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    """Return name, heading and meaning of the measures of the table: of classes their volumes."""
+    from common.metrics.volumes import column_name  # here: MONAI comes with it
+
+    labels = record["bundle"].get("labels")
+    if not labels:
+        return COLUMNS
+    names = [labels[number] for number in sorted(labels, key=int)][1:]
+    return tuple((f"ml_{column_name(name)}", f"{name} ml", f"volume of the class {name}") for name in names)
+
+
+def _rows(entries: Sequence[Entry], columns: Sequence[tuple[str, str, str]]) -> Iterator[dict[str, Any]]:
     done = [entry for entry in entries if entry.status == DONE][:ROWS]
     for line in read_lines(done):
         row = line["row"]
-        cells = [cell(row.get(name)) for name, _, _ in COLUMNS]
+        cells = [cell(row.get(name)) for name, _, _ in columns]
         yield {"id": line["id"], "cells": cells, "text": row.get("text") or "", "flagged": line["flagged"]}
 
 

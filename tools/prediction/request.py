@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class PredictRequest:
         output: folder of the results.
         overlays: names or files of overlays, merged in this order.
         weights: another state dict than the bundle's own.
-        text: one sentence for all cases, or None.
+        text: one sentence for all cases, or None; a bundle of classes reads none.
         texts: a table of sentences, or None.
         text_from: "dicom" or "sidecar", or None.
         laterality: whose left the sentences mean, "image" or "patient"; None: as the bundle.
@@ -100,6 +101,7 @@ class PredictRequest:
         resume: go on with what an earlier call began; False refuses a folder that holds results.
         retry_failed: try again what failed before.
         allow_random: run a bundle that has no weights.
+        modality: of the volumes, for a bundle that segments classes; None: as their files or the bundle say.
         force_modality: only warn of DICOM modalities that the bundle is not for.
         merge: only write the tables and the report of what is there.
         shard: which cases.
@@ -123,9 +125,19 @@ class PredictRequest:
     resume: bool = True
     retry_failed: bool = False
     allow_random: bool = False
+    modality: str | None = None
     force_modality: bool = False
     merge: bool = False
     shard: Shard = field(default_factory=Shard)
+
+    @property
+    def segments_classes(self) -> bool:
+        """Whether the bundle segments volumes into classes and reads no sentences, as far as its files tell."""
+        try:
+            content = json.loads((self.bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False  # loading the bundle says what is wrong
+        return isinstance(content, dict) and bool(content.get("labels"))
 
     def check(self) -> None:
         """Refuse options that do not go together.
@@ -133,7 +145,10 @@ class PredictRequest:
         Raises:
             PredictError: naming the option and the fix.
         """
-        self._check_texts()
+        if self.segments_classes:
+            self._check_no_texts()
+        else:
+            self._check_texts()
         for name, least in (("batch", 1), ("workers", 1), ("threads", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -148,12 +163,23 @@ class PredictRequest:
                 f"{self.output} before they start"
             )
 
+    def _given(self, *names: str) -> list[str]:
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+
+    def _check_no_texts(self) -> None:
+        given = self._given("text", "texts", "text_from", "laterality")
+        if given:
+            raise PredictError(
+                f"{' and '.join(given)} must be left out for {self.bundle.name}, which segments volumes into classes "
+                "and reads no sentence: --modality says what the volumes are"
+            )
+
     def _check_texts(self) -> None:
-        given = [
-            f"--{name.replace('_', '-')}"
-            for name in ("text", "texts", "text_from")
-            if getattr(self, name) is not None
-        ]
+        if self.modality is not None:
+            raise PredictError(
+                f"--modality must be left out for {self.bundle.name}, which reads sentences, got {self.modality!r}"
+            )
+        given = self._given("text", "texts", "text_from")
         if len(given) != 1:
             got = " and ".join(given) if given else "none"
             raise PredictError(

@@ -132,7 +132,11 @@ class Run:
 
     def _load(self, task: Task) -> Ready:
         sentence = self.sentences.of(task.position, task.case)
-        return Ready(task, sentence, engine.prepare(self.segmenter, task.case, sentence))
+        return Ready(
+            task,
+            sentence,
+            engine.prepare(self.segmenter, task.case, sentence, modality=self.request.modality),
+        )
 
     def _loaded(self, loader: Loader[Task, Ready]) -> Iterator[Ready]:
         for task, result in loader:

@@ -55,14 +55,14 @@ class Sentences(Protocol):
 
 @dataclass(frozen=True)
 class OneSentence:
-    """The same sentence for every case."""
+    """The same sentence for every case, or none where the bundle reads none."""
 
-    text: str
+    text: str | None
     laterality: str | None = None
 
     def of(self, position: int, case: Case) -> Sentence:
         """Return the sentence."""
-        return Sentence(self.text, self.laterality)
+        return Sentence("", source="none") if self.text is None else Sentence(self.text, self.laterality)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def find_sentences(request: PredictRequest, cases: Sequence[Case]) -> tuple[Sent
         return table_sentences(request.texts, cases, laterality=request.laterality)
     if request.text_from is not None:
         return FoundSentences(request.text_from == "sidecar", request.laterality), []
-    return OneSentence(request.text or "", request.laterality), []
+    return OneSentence(request.text, request.laterality), []
 
 
 def table_sentences(

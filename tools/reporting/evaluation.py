@@ -140,20 +140,22 @@ def load_evaluation(folder: str | Path) -> Evaluation:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"evaluation must be a folder with {SUMMARY} and {CASES}, got {folder}")
-    summary = _read_summary(_required(folder / SUMMARY))
-    rows = _read_csv(_required(folder / CASES))
-    failures = _read_csv(folder / FAILURES) if (folder / FAILURES).is_file() else []
+    summary = read_summary(required(folder / SUMMARY))
+    rows = read_csv(required(folder / CASES))
+    failures = read_csv(folder / FAILURES) if (folder / FAILURES).is_file() else []
     cases = _read_cases(folder, rows)
     return Evaluation(folder.resolve().name, summary, cases, tuple(failures), folder)
 
 
-def _required(path: Path) -> Path:
+def required(path: Path) -> Path:
+    """Return a path that is there; a FileNotFoundError says what to do about another."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} must exist: run the evaluation first, or name its output folder")
     return path
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
+def read_summary(path: Path) -> dict[str, Any]:
+    """Return the object of `summary.json`; a ValueError names a malformed file."""
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -163,7 +165,8 @@ def _read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table; a ValueError names a malformed file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         with _CSV_LOCK:

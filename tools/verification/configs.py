@@ -58,7 +58,7 @@ def line_budgets(bundle: OpenedBundle) -> Iterator[str]:
 def shared_keys(bundle: OpenedBundle) -> Iterator[str]:
     """What must be the same so that weights and pictures fit."""
     train, inference = bundle.read("configs/train.json"), bundle.read("configs/inference.json")
-    for key in [*SHARED_KEYS, *(switch for switch in SWITCHES if switch in train)]:
+    for key in [*SHARED_KEYS, *(switch for switch in SWITCHES if switch in train or switch in inference)]:
         sides = [config.get(key, "nothing") for config in (train, inference)]
         if "nothing" in sides or sides[0] != sides[1]:
             yield f"{key}: {_short(sides[0])} in train.json, {_short(sides[1])} in inference.json"

@@ -21,9 +21,9 @@ from typing import Any
 MARK = "PROBED "
 SMALL = {"image_size": 64, "width": 0.125, "batch_size": 2, "max_epochs": 1, "patience": 0, "cache_rate": 0.0}
 SENTENCE = "Unilateral pulmonary infection, one infected area, lower left lung."
-ROWS, COLUMNS = 90, 70  # neither square nor a multiple of 32: preprocessing has something to do
 CELLS, DECIMALS = 8, 3
 PHANTOMS = "data.phantom_chest.write_phantom_dataset"
+VOLUMES = "data.phantom_volume.write_volume_phantom_dataset"
 
 Fact = dict[str, Any]
 
@@ -105,7 +105,8 @@ def network_run(folder: Path, scratch: Path) -> Fact:
     """Run inference's network on the fixed picture with the fixed sentence and without one.
 
     Returns:
-        Whether weights were loaded, strictly; whether the sentence changed the output; and the golden output.
+        Whether weights were loaded, strictly; whether the sentence changed the output (None: there is none to read);
+        and the golden output.
 
     Raises:
         ValueError: when the weights do not fit, or the output is not finite.
@@ -117,12 +118,12 @@ def network_run(folder: Path, scratch: Path) -> Fact:
     network = parts["network"]
     outputs = []
     with torch.inference_mode():
-        for case in _fixed_cases(parts["preprocessing"], scratch):
-            output = parts["inferer"](case["image"][None], network, text=case["text"][None])
+        for case in _fixed_cases(parts, scratch):
+            output = parts["inferer"](case["image"][None], network, text=packing_program().text_of(case))
             outputs.append(torch.as_tensor(output).float())
     if not all(bool(output.isfinite().all()) for output in outputs):
         raise ValueError("the output must be finite, got numbers that are not")
-    changed = not torch.equal(*outputs)
+    changed = None if parts["volumes"] else not torch.equal(*outputs)
     return {"weights": parts["weights"], "text_changes_output": changed, "golden": golden_output(outputs[0])}
 
 
@@ -153,9 +154,12 @@ def torchscript(folder: Path, scratch: Path) -> str | Fact:
     except Exception as error:  # whatever the compiler does not understand
         refused = " ".join(reason(error).split())[:120]
     parts = packing_program().inference_parts(folder, _of_bundle(folder, "checks.load_weights"))
-    cases = list(_fixed_cases(parts["preprocessing"], scratch))
-    image, text = (torch.stack([torch.as_tensor(case[key]) for case in cases]) for key in ("image", "text"))
-    image = image.as_tensor() if hasattr(image, "as_tensor") else image
+    cases = list(_fixed_cases(parts, scratch))
+    if parts["volumes"]:
+        image, text = _program("verification", "volumes").slices_of(cases[0]["image"])
+    else:
+        image, text = (torch.stack([torch.as_tensor(c[key]) for c in cases]) for key in ("image", "text"))
+        image = image.as_tensor() if hasattr(image, "as_tensor") else image
     program = _program("exporting", "torchscript")
     difference = program.traced_difference(parts["network"], image, text, path)
     return f"traced: same output within {difference:.1g}, one case and two; not scriptable ({refused})"
@@ -168,7 +172,10 @@ def golden_output(logits: Any) -> Fact:
     """
     import torch
 
-    means = torch.nn.functional.adaptive_avg_pool2d(logits.sigmoid().double(), CELLS)
+    shares = (
+        logits.softmax(1).mean(-1) if logits.ndim == 5 else logits.sigmoid()
+    )  # of a volume, over its slices
+    means = torch.nn.functional.adaptive_avg_pool2d(shares.double(), CELLS)
     values = [round(value, DECIMALS) + 0.0 for value in means.flatten().tolist()]
     content = {"shape": list(logits.shape), "values": values}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -182,9 +189,11 @@ def properties(folder: Path, scratch: Path, *names: str) -> str:
         ValueError: when a property is missing or has another name.
     """
     data = scratch / "phantoms"
-    if not data.is_dir():
-        _of_bundle(folder, PHANTOMS)(data, count=20, size=64, seed=1)
     known = _read(folder / "configs" / "train.json")
+    if not data.is_dir() and packing_program().is_of_volumes(known):
+        _program("verification", "volumes").write_volumes(_of_bundle(folder, VOLUMES), data, known)
+    elif not data.is_dir():
+        _of_bundle(folder, PHANTOMS)(data, count=20, size=64, seed=1)
     small = {key: value for key, value in SMALL.items() if key in known}
     paths = {"dataset_dir": str(data), "model_dir": str(scratch / "train_models")}
     flow = _workflow(folder, "train", names, **small, **paths, output_dir=str(scratch / "+".join(names)))
@@ -203,7 +212,8 @@ def inference(folder: Path, scratch: Path) -> str:
     import torch
 
     config = _read(folder / "configs" / "inference.json")
-    overrides: dict[str, Any] = {"image": str(_fixed_picture(scratch)), "text": SENTENCE}
+    image = _fixed_input(scratch, volumes=packing_program().is_of_volumes(config))
+    overrides: dict[str, Any] = {"image": str(image), "text": SENTENCE}
     has_weights = (folder / "models" / "model.pt").is_file()
     if not has_weights:
         (scratch / "models").mkdir(exist_ok=True)
@@ -247,22 +257,16 @@ def _check_properties(flow: Any) -> None:
         )
 
 
-def _fixed_picture(scratch: Path) -> Path:
-    """A picture of whole numbers alone, which are the same on every machine."""
-    import numpy as np
-    from PIL import Image
-
-    path = scratch / "fixed.png"
-    if not path.is_file():
-        rows, columns = np.mgrid[:ROWS, :COLUMNS]
-        pixels = abs(rows * 7 % 200 - 100) + abs(columns * 5 % 200 - 100)
-        Image.fromarray(pixels.astype(np.uint8)).save(path)
-    return path
+def _fixed_cases(parts: Mapping[str, Any], scratch: Path) -> Iterator[Mapping[str, Any]]:
+    path = _fixed_input(scratch, volumes=parts["volumes"])
+    for extra in [{}] if parts["volumes"] else [{"text": text} for text in (SENTENCE, "")]:
+        yield parts["preprocessing"]({"id": "fixed", "image": str(path), **extra})
 
 
-def _fixed_cases(preprocessing: Any, scratch: Path) -> Iterator[Mapping[str, Any]]:
-    for text in (SENTENCE, ""):
-        yield preprocessing({"id": "fixed", "image": str(_fixed_picture(scratch)), "text": text})
+def _fixed_input(scratch: Path, *, volumes: bool) -> Path:
+    fixed = packing_program()
+    write, name = (fixed.write_volume, "fixed.nii.gz") if volumes else (fixed.write_picture, "fixed.png")
+    return Path(write(scratch / name))
 
 
 def _program(package: str, name: str) -> ModuleType:

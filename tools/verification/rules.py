@@ -23,8 +23,9 @@ README_HEADINGS = (
 
 LINE_BUDGETS = {"train.json": 150, "inference.json": 80, "evaluate.json": 40}
 EXPRESSION_LENGTH = 80
-SHARED_KEYS = ("network_def", "preprocessing", "image_size", "max_tokens", "laterality", "tokenizer", "width")
-SWITCHES = ("backbone",)  # shared by the bundles that have them
+SHARED_KEYS = ("network_def", "preprocessing", "image_size", "laterality", "width")
+# shared by the bundles that have them in either
+SWITCHES = ("backbone", "max_tokens", "tokenizer", "labels", "windows", "percentiles", "plane", "depths")
 
 # Regular expressions for what follows the dollar sign, whole.
 ALLOWED_EXPRESSIONS = (
@@ -39,7 +40,13 @@ ALLOWED_EXPRESSIONS = (
     r"0 if @ssl == 'ema' else len\(@train#unlabelled_cases\)",
     r"@[\w#]+\.run\(\)",
     r"type\(@network_def\)\.__name__",
-    r"@max_epochs \* len\(@train#dataloader\)",
+    r"list\(@labels\.values\(\)\)",
+    r"len\(@labels\)",
+    r"@network_def\.set_class_embeddings\(@descriptions\)\.to\(@device\)",
+    r"@network\.((feature|prototype)_channels|parameter_groups\(@learning_rate\))",
+    r"@(vlcc|proto)_weight \* @(vlcc|proto)",
+    r"@(stage_two|train)#adversaries(\.discriminators| if @adv else None)",
+    r"(max\(1, )?@(pretrain|warmup|max)_epochs \* len\(@(stage_one#|train#data)loader\)\)?",
     r"import (os|torch\.distributed as dist)",
     r"dist\.is_initialized\(\) or dist\.init_process_group\(backend=@backend\)",
     r"dist\.is_initialized\(\) and dist\.(barrier|destroy_process_group)\(\)",

@@ -64,8 +64,13 @@ def _network_results(bundle: OpenedBundle, run: Any) -> list[Result]:
     if run is None:
         reason = "the network did not run"
         return [Result(name=n, status=Status.SKIPPED, detail=reason) for n in (name, "golden output")]
-    problems = [] if run["text_changes_output"] else ["the output is the same with a sentence and without"]
-    with_text = Result.of(name, problems, fix=TEXT_FIX)
+    if run["text_changes_output"] is None:
+        with_text = Result(name=name, status=Status.SKIPPED, detail="it reads no sentence")
+    else:
+        problems = (
+            [] if run["text_changes_output"] else ["the output is the same with a sentence and without"]
+        )
+        with_text = Result.of(name, problems, fix=TEXT_FIX)
     if not run["weights"]:
         golden = Result(name="golden output", status=Status.SKIPPED, detail="there are no weights")
         return [with_text, golden]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from common.data import load_domain_cases, modalities_of
+from common.data import load_domain_cases, load_oracle_cases, load_target_cases, modalities_of
 
 
 def write_list(folder: Path, cases: dict[str, list[dict[str, Any]]]) -> Path:
@@ -146,3 +146,28 @@ def test_bad_lists_are_refused(
     path = write_list(tmp_path, {"training": cases})
     with pytest.raises(ValueError, match=message):
         load_domain_cases(path, "training", direction="ct_to_mr", **arguments)
+
+
+def test_there_are_target_cases_only_where_there_is_something_to_adapt_to(both: Path, tmp_path: Path) -> None:
+    assert names(load_target_cases(both, direction="ct_to_mr")) == ["m1", "m2"]
+    assert all("label" not in each for each in load_target_cases(both, direction="ct_to_mr"))
+    assert load_target_cases(both, direction="ct_to_mr", enabled=False) == []
+    assert load_target_cases(both, direction="ct_to_ct") == []
+    assert load_target_cases(tmp_path / "none.json", direction="ct_to_mr") == []  # a host gave the source
+
+
+def test_an_oracle_is_read_only_when_it_is_asked(both: Path) -> None:
+    assert load_oracle_cases(both, direction="ct_to_mr", interval=0) == []
+    assert names(load_oracle_cases(both, direction="ct_to_mr", interval=2)) == ["m4"]
+
+
+@pytest.mark.parametrize(
+    "labels", [{"0": "background", "1": "spleen"}, {"0": "background", "1": "liver", "2": "spleen"}, {}]
+)
+def test_the_classes_must_be_those_of_the_list(labels: dict[str, str], both: Path) -> None:
+    document = json.loads(both.read_text(encoding="utf-8"))
+    both.write_text(json.dumps({**document, "labels": labels}), encoding="utf-8")
+    with pytest.raises(ValueError, match="must have the classes background, liver, in this order, got"):
+        load_domain_cases(both, "test", direction="ct_to_mr", labels={"0": "background", "1": "liver"})
+    if labels:
+        assert load_domain_cases(both, "test", direction="ct_to_mr", labels=labels)

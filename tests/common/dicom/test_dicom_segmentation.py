@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -14,10 +15,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes as dictionaries
 
 from common.dicom import (
     Equipment,
     SegmentCodes,
+    class_codes,
     read_segmentation,
     segment_code_names,
     segment_codes,
@@ -25,9 +28,12 @@ from common.dicom import (
     source_images,
     write_segmentation,
 )
+from common.dicom.codes import is_uncoded
 
 pytest.importorskip("highdicom")
 import highdicom
+
+SCT = dictionaries.SCT
 
 PATIENT_AND_STUDY = (
     "PatientName",
@@ -230,6 +236,29 @@ class TestDescription:
         assert (dataset.PatientName, dataset.PatientSex, dataset.PatientBirthDate) == ("Secretname", "", "")
         assert "Secretname" not in caplog.text
         assert radiograph.PatientSex == "X"
+
+    @pytest.mark.parametrize("overlay", ["abdomen", "cardiac", "brain", "phantom_heart"])
+    def test_classes_of_the_bundle_of_volumes_are_coded(self, overlay: str) -> None:
+        folder = (
+            Path(__file__).resolve().parents[3] / "bundles" / "tcsa_uda_segmentation" / "configs" / "overlays"
+        )
+        content = json.loads((folder / f"{overlay}.json").read_text(encoding="utf-8"))
+        known = {getattr(SCT, word).value for word in SCT.dir()}
+        for name in list(content["labels"].values())[1:]:
+            codes = class_codes(name)
+            assert (codes.label, is_uncoded(codes)) == (name, False)
+            for term in (codes.category, codes.type, codes.anatomy, codes.modifier):
+                assert term is None or (term.scheme, term.value in known) == ("SCT", True), term
+
+    def test_classes_without_a_code_are_tissue(self) -> None:
+        codes = class_codes("Appendix")
+        assert (codes.label, codes.type.meaning, is_uncoded(codes)) == ("Appendix", "Tissue", True)
+        assert class_codes("Appendix", own={"Appendix": "polyp"}).type.value == "68496003"
+        assert class_codes("Right  Kidney").modifier == segment_codes("right_kidney").modifier
+        with pytest.raises(ValueError, match="label must have 1 to 64 characters, got 70"):
+            class_codes("a" * 70)
+        with pytest.raises(ValueError, match="codes must be one of"):
+            class_codes("Appendix", own={"Appendix": "wart"})
 
     def test_codes_of_ones_own(self, radiograph: Dataset, mask: np.ndarray) -> None:
         own = {

@@ -15,7 +15,10 @@ from common.data.phantom_chest import write_phantom_dataset
 from common.inference import Segmenter, load_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
-BUNDLES = sorted((ROOT / "bundles").glob("*_segmentation"))
+VOLUMES = (
+    ROOT / "bundles" / "tcsa_uda_segmentation"
+)  # classes of volumes, no sentence: see test_inference_classes
+BUNDLES = sorted(bundle for bundle in (ROOT / "bundles").glob("*_segmentation") if bundle != VOLUMES)
 SMALL = {"width": 0.125, "image_size": 64}
 SENTENCE = "Unilateral pulmonary infection, one infected area, lower left lung."
 

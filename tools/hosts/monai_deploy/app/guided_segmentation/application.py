@@ -47,10 +47,15 @@ class GuidedSegmentationApplication(Application):
             text=options.text,
             laterality=options.laterality,
             sidecar=options.sidecar,
+            wanted=not self.bundle.classes,
             name="text_source",
         )
         inference = TextGuidedBundleOperator(
-            self, app_context=self._context(), bundle=self.bundle, name="text_guided_bundle"
+            self,
+            app_context=self._context(),
+            bundle=self.bundle,
+            modality=options.modality,
+            name="text_guided_bundle",
         )
         writer = ResultWriterOperator(self, folder=options.output, written=self.written, name="result_writer")
         self.add_flow(loader, chooser, {(STUDIES, STUDIES)})
@@ -66,6 +71,19 @@ class GuidedSegmentationApplication(Application):
             "model": self.bundle.folder / "models",
         }
         return AppContext({name: str(path) for name, path in paths.items()})
+
+
+def check_kind(options: Options, bundle: PackedBundle) -> None:
+    """Refuse a sentence for a bundle of classes, and a modality for one of sentences.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    kind = "segments volumes into classes and reads no sentence" if bundle.classes else "reads sentences"
+    unfit = ("text", "laterality", "sidecar") if bundle.classes else ("modality",)
+    given = [f"--{name}" for name in unfit if getattr(options, name) is not None]
+    if given:
+        raise ValueError(f"{' and '.join(given)} must be left out for {bundle.folder.name}, which {kind}")
 
 
 def run(options: Options, bundle: PackedBundle) -> list[Path]:
@@ -84,6 +102,7 @@ def run(options: Options, bundle: PackedBundle) -> list[Path]:
     if not options.input.is_dir():
         raise ValueError(f"the input must be the folder of a study, got {options.input}")
     check_sidecar(options.sidecar)
+    check_kind(options, bundle)
     sys.path[:] = [str(bundle.folder), *(path for path in sys.path if path != str(bundle.folder))]
     application: Any = GuidedSegmentationApplication(options, bundle)
     application.run()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 LATERALITIES = ("patient", "image")
+MODALITIES = ("ct", "mr", "flair", "t2")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_DESCRIPTION = """Segment what a sentence describes in the image or series of a DICOM study.
+_DESCRIPTION = """Segment what a sentence describes in the image or series of a DICOM study; with a bundle of classes
+all of them in a series, without a sentence.
 
 Writes segmentation.dcm (DICOM SEG), report.dcm (DICOM SR, TID 1500), summary.png and result.json."""
 _EXAMPLE = """Every option has an environment variable, given in brackets, for platforms that start a package without
@@ -49,6 +51,12 @@ _OPTIONS: dict[tuple[str, ...], tuple[str, str, str | None, Callable[[str], Any]
         _one_of(LATERALITIES),
     ),
     ("--sidecar",): ("GUIDED_SIDECAR", ".txt or .json file with the sentence", None, Path),
+    ("--modality",): (
+        "GUIDED_MODALITY",
+        "for a bundle of classes: what the series is, ct, mr, flair or t2; default: what its files say",
+        None,
+        _one_of(MODALITIES),
+    ),
     ("--series",): ("GUIDED_SERIES", "Series Instance UID, where several are possible", None, str),
     ("--rules",): ("GUIDED_RULES", "JSON file of selection rules", None, Path),
     ("-l", "--log-level"): (
@@ -71,6 +79,7 @@ class Options:
         text: the sentence; None: from a sidecar, a report or the images' attributes.
         laterality: whose left the given sentence means, "patient" or "image"; None: as is usual for the modality.
         sidecar: text or JSON file with the sentence; None: none is asked.
+        modality: of the series, for a bundle of classes; None: as its files say, else as the bundle.
         series: Series Instance UID; None: the one that the rules select.
         rules: file of selection rules; None: by the modalities of the bundle.
         log_level: of Python's logging.
@@ -82,6 +91,7 @@ class Options:
     text: str | None = None
     laterality: str | None = None
     sidecar: Path | None = None
+    modality: str | None = None
     series: str | None = None
     rules: Path | None = None
     log_level: str = "WARNING"

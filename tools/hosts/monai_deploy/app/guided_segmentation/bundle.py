@@ -11,6 +11,7 @@ from typing import Any
 INFERENCE = Path("configs", "inference.json")
 METADATA = Path("configs", "metadata.json")
 WEIGHTS = Path("models", "model.pt")
+_CONTRASTS = {"flair": "MR", "t2": "MR"}  # which DICOM does not tell apart
 # Words of the metadata's "modality" and the DICOM modalities that they name.
 _MODALITIES = (
     (r"radiograph|x-?ray", ("CR", "DX")),
@@ -28,10 +29,12 @@ class PackedBundle:
     Attributes:
         folder: where it lies.
         modalities: DICOM modalities that it is for, at least one.
+        classes: whether it segments volumes into classes and reads no sentence.
     """
 
     folder: Path
     modalities: tuple[str, ...]
+    classes: bool = False
 
 
 def open_bundle(model: Path) -> PackedBundle:
@@ -51,11 +54,15 @@ def open_bundle(model: Path) -> PackedBundle:
     if not (folder / WEIGHTS).is_file():
         raise ValueError(f"{folder} must have weights, got no {WEIGHTS}: pack it with --weights")
     metadata = _object(folder / METADATA)
-    listed = _object(folder / INFERENCE).get("modalities") or metadata.get("modalities")
-    modalities = tuple(listed) if listed else dicom_modalities(str(metadata.get("modality", "")))
+    inference = _object(folder / INFERENCE)
+    listed = inference.get("modalities") or metadata.get("modalities")
+    if listed:
+        modalities = tuple(dict.fromkeys(_CONTRASTS.get(name, name.upper()) for name in listed))
+    else:
+        modalities = dicom_modalities(str(metadata.get("modality", "")))
     if not modalities:
         raise ValueError(f"modality in {folder / METADATA} must name a kind of image, got none that is known")
-    return PackedBundle(folder, modalities)
+    return PackedBundle(folder, modalities, classes=bool(inference.get("labels")))
 
 
 def find_bundle(model: Path) -> Path:

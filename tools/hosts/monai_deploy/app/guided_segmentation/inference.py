@@ -34,12 +34,20 @@ class TextGuidedBundleOperator(MonaiBundleInferenceOperator):
         fragment: the application.
         app_context: paths of the application.
         bundle: what to run; the device is chosen by its configuration: CUDA where there is one.
+        modality: of the series, for a bundle of classes; None: as its files say, else as the bundle.
     """
 
     def __init__(
-        self, fragment: Any, *args: Any, app_context: AppContext, bundle: PackedBundle, **rest: Any
+        self,
+        fragment: Any,
+        *args: Any,
+        app_context: AppContext,
+        bundle: PackedBundle,
+        modality: str | None = None,
+        **rest: Any,
     ) -> None:
         self._segmenter: Any = None
+        self.modality = modality
         super().__init__(
             fragment,
             *args,
@@ -57,9 +65,9 @@ class TextGuidedBundleOperator(MonaiBundleInferenceOperator):
             ValueError: when the images or the sentence cannot be used, or the weights do not fit.
         """
         files, sentence = op_input.receive(IMAGE), op_input.receive(TEXT)
-        prepared = self.pre_process(
-            {"image": [str(file) for file in files], "text": sentence.text, "laterality": sentence.laterality}
-        )
+        case = {"image": [str(file) for file in files], "text": sentence.text}
+        case |= {"laterality": sentence.laterality, **({"modality": self.modality} if self.modality else {})}
+        prepared = self.pre_process(case)
         result = self.post_process(self.predict(prepared), preprocessed_inputs=prepared)
         op_output.emit(replace(result, text_source=sentence.source), PREDICTION)
 
@@ -73,7 +81,7 @@ class TextGuidedBundleOperator(MonaiBundleInferenceOperator):
         return self._segmenter
 
     def pre_process(self, data: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load and preprocess a case: paths under "image", "text" and its "laterality"."""
+        """Load and preprocess a case: paths under "image", "text" and its "laterality", or a "modality"."""
         return self.segmenter.prepare(data)
 
     def predict(self, data: Any, *args: Any, **kwargs: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 SIDECARS = ("sentence.txt", "sentence.json")
 SUFFIXES = (".txt", ".json")
-GIVEN = "given"
+GIVEN, NONE = "given", "none"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pydicom
 from monai.deploy.core import Operator, OperatorSpec
 
 from .reading import FILES, REPORTS
-from .sentences import GIVEN, Sentence, chosen_sidecar, found_sentence
+from .sentences import GIVEN, NONE, Sentence, chosen_sidecar, found_sentence
 
 TEXT = "text"
 
@@ -30,6 +30,7 @@ class TextSourceOperator(Operator):
         text: the sentence, which goes before all sources; "" for none on purpose; None to look for one.
         laterality: whose left the given sentence means, "patient" or "image"; None: as is usual for the modality.
         sidecar: file with the sentence.
+        wanted: whether the bundle reads sentences; without, none is looked for.
     """
 
     def __init__(
@@ -40,9 +41,11 @@ class TextSourceOperator(Operator):
         text: str | None = None,
         laterality: str | None = None,
         sidecar: Path | None = None,
+        wanted: bool = True,
         **rest: Any,
     ) -> None:
         self.folder, self.given, self.laterality, self.sidecar = folder, text, laterality, sidecar
+        self.wanted = wanted
         super().__init__(fragment, *args, **rest)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -62,7 +65,9 @@ class TextSourceOperator(Operator):
         files, reports = op_input.receive(FILES), op_input.receive(REPORTS)
         header = pydicom.dcmread(files[0], stop_before_pixels=True)
         usual = usual_laterality(str(header.get("Modality") or ""))
-        if self.given is not None:
+        if not self.wanted:
+            sentence = Sentence("", usual, NONE)
+        elif self.given is not None:
             sentence = Sentence(self.given, self.laterality or usual, GIVEN)
         else:
             sidecar = self.sidecar or chosen_sidecar(self.folder, files)

@@ -85,6 +85,7 @@ def result_document(segmentation: Any) -> dict[str, Any]:
         "files": {"segmentation": SEGMENTATION, "report": REPORT, "summary": SUMMARY},
         "text_source": segmentation.text_source,
         **{name: value for name, value in row.items() if name not in ("id", "warnings", "reasons")},
+        **_of_classes(segmentation),
         "reasons": list(measures(segmentation).reasons),
         "warnings": list(segmentation.warnings),
         "threshold": segmentation.threshold,
@@ -93,3 +94,14 @@ def result_document(segmentation: Any) -> dict[str, Any]:
         "device": info.device,
         "versions": dict(info.versions),
     }
+
+
+def _of_classes(segmentation: Any) -> dict[str, Any]:
+    """Return names and volumes of the classes and the modality; nothing for a bundle of sentences."""
+    labels = getattr(segmentation.info, "labels", None)  # bundles that were packed before have none
+    if not labels:
+        return {}
+    from scripts.common.inference import class_volumes
+
+    facts = {"labels": dict(labels), "modality": str(segmentation.meta["modality"])}
+    return {**facts, **class_volumes(segmentation)}
