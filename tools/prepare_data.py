@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -164,8 +166,7 @@ def _prepare(
     overwrite: bool,
     console: Console,
 ) -> None:
-    with _progress(console) as bar:
-        task = bar.add_task(data.name, total=sum(len(cases) for cases in data.sections.values()))
+    with _progress(data, console) as advance:
         report = prepare_dataset(
             data,
             source,
@@ -173,28 +174,31 @@ def _prepare(
             options=options,
             link=link,
             overwrite=overwrite,
-            progress=lambda case_id: bar.advance(task),
+            progress=advance,
         )
     print_summary(report, output, console)
 
 
-def _progress(console: Console) -> Progress:
+@contextmanager
+def _progress(data: SourceData | VolumeSource, console: Console) -> Iterator[Callable[[str], None]]:
+    """Show a bar over the cases of a source; what is yielded advances it by one case."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(data.name, total=sum(len(cases) for cases in data.sections.values()))
+        yield lambda case_id: bar.advance(task)
 
 
 def _prepare_volumes(
     data: VolumeSource, source: Path, output: Path, *, link: bool, overwrite: bool, console: Console
 ) -> None:
-    with _progress(console) as bar:
-        task = bar.add_task(data.name, total=sum(len(cases) for cases in data.sections.values()))
+    with _progress(data, console) as advance:
         document = prepare_volumes(
             data,
             source,
             output,
             link=link,
             overwrite=overwrite,
-            progress=lambda case_id: bar.advance(task),
+            progress=advance,
         )
     print_volume_summary(document, output, console)
 
