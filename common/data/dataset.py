@@ -59,11 +59,7 @@ def single_case(
     """
     if not image:
         return []
-    source = Path(image)
-    if not source.exists():
-        raise ValueError(
-            f"image must be a file or a folder, got {source}, which does not exist: check --image"
-        )
+    source = existing_source(image)
     files = [source]
     if source.is_dir():
         files = sorted(f for f in source.iterdir() if f.name.lower().endswith(IMAGE_SUFFIXES))
@@ -74,6 +70,23 @@ def single_case(
         ", ".join(map(str, text)) if isinstance(text, (list, tuple)) else str("" if text is None else text)
     )
     return [{"id": f.name.split(".")[0], "image": str(f), "text": sentence, **extra} for f in files]
+
+
+def existing_source(image: str | Path) -> Path:
+    """Return the file or folder that a command line names.
+
+    Args:
+        image: its path.
+
+    Raises:
+        ValueError: when it does not exist.
+    """
+    source = Path(image)
+    if not source.exists():
+        raise ValueError(
+            f"image must be a file or a folder, got {source}, which does not exist: check --image"
+        )
+    return source
 
 
 class CaseDataset(CacheDataset):

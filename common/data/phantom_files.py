@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from tqdm import tqdm
 
 from .phantom_captions import CAPTION_VERSION
 from .phantom_case import LATERALITY, PhantomCase, phantom_case
+from .phantom_folder import new_folder
 
 FORMATS = ("png", "jpg", "nifti", "dicom")
 
@@ -55,29 +54,17 @@ def write_phantom_dataset(
         FileExistsError: `output` is a file or a folder that is not empty.
     """
     output = Path(output)
-    _check_request(output, count, formats)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
-    try:
-        _write_all(partial, count=count, size=size, seed=seed, formats=formats)
-        partial.chmod(0o755)
-        if output.is_dir():
-            output.rmdir()
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    _check_request(count, formats)
+    with new_folder(output) as folder:
+        _write_all(folder, count=count, size=size, seed=seed, formats=formats)
     return output / "dataset.json"
 
 
-def _check_request(output: Path, count: int, formats: Sequence[str]) -> None:
+def _check_request(count: int, formats: Sequence[str]) -> None:
     if count < 10:
         raise ValueError(f"count must be at least 10, so that every section has cases, got {count}")
     if not formats or len(set(formats)) != len(formats) or not set(formats) <= set(FORMATS):
         raise ValueError(f"formats must be one or more of {FORMATS}, each once, got {tuple(formats)}")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(
-            f"output must be absent or empty, got {output}: remove it or name another folder"
-        )
 
 
 def _write_all(folder: Path, *, count: int, size: int, seed: int, formats: Sequence[str]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from tqdm import tqdm
 
+from .phantom_folder import new_folder
 from .phantom_organs import ANATOMIES, FIELD_OF_VIEW, draw_organs, rotation
 from .phantom_scans import SCANNERS, render_scan
 
@@ -181,22 +180,10 @@ def write_volume_phantom_dataset(
     output = Path(output)
     if count < 5:
         raise ValueError(f"count must be at least 5, so that every section has patients, got {count}")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(
-            f"output must be absent or empty, got {output}: remove it or name another folder"
-        )
-    output.parent.mkdir(parents=True, exist_ok=True)
     drawing = {"anatomy": anatomy, "size": size, "slices": slices, "shift": shift}
-    partial = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
-    try:
-        document = _write_all(partial, drawing, count=count, seed=seed)
-        (partial / "dataset.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        partial.chmod(0o755)
-        if output.is_dir():
-            output.rmdir()
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with new_folder(output) as folder:
+        document = _write_all(folder, drawing, count=count, seed=seed)
+        (folder / "dataset.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return output / "dataset.json"
 
 

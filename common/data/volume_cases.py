@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from .dataset import existing_source
+
 SUFFIXES = (".nii", ".nii.gz")
 
 
@@ -21,11 +23,7 @@ def single_volume(image: str | Path | None, *, modality: str | None = None) -> l
     """
     if not image:
         return []
-    source = Path(image)
-    if not source.exists():
-        raise ValueError(
-            f"image must be a file or a folder, got {source}, which does not exist: check --image"
-        )
+    source = existing_source(image)
     volumes = [source] if source.is_file() else _of_folder(source)
     names = [_name(volume) for volume in volumes]
     repeated = sorted({name for name in names if names.count(name) > 1})

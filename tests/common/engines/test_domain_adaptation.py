@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -236,22 +236,6 @@ def training(
     return trainer
 
 
-def assert_same(one: Any, other: Any, path: str = "state") -> None:
-    """Refuse any difference between two nested states."""
-    if isinstance(one, Tensor):
-        assert torch.equal(one, other), path
-    elif isinstance(one, Mapping):
-        assert list(one) == list(other), path
-        for key in one:
-            assert_same(one[key], other[key], f"{path}.{key}")
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), path
-        for index, (left, right) in enumerate(zip(one, other, strict=True)):
-            assert_same(left, right, f"{path}.{index}")
-    else:
-        assert one == other, path
-
-
 def test_a_step_is_one_forward_pass_with_the_modality_of_every_image(tmp_path: Path) -> None:
     trainer = training(tmp_path, 1)
     trainer.run()
@@ -281,7 +265,9 @@ def test_what_the_discriminators_pay_is_logged_and_no_part_of_the_loss(tmp_path:
     assert trainer.state.metrics["train_discriminator_aux_logits"] > 0
 
 
-def test_a_training_is_the_loop_that_its_description_says(tmp_path: Path) -> None:
+def test_a_training_is_the_loop_that_its_description_says(
+    tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
     trainer = training(tmp_path)
     trainer.run()
 
@@ -360,7 +346,7 @@ def test_discriminators_have_full_precision_where_the_network_has_half(tmp_path:
 @pytest.mark.parametrize("kill_at", [2, 6, 8])
 @pytest.mark.parametrize("phase", ["pretrain", "warmup", "run"])
 def test_a_killed_and_resumed_training_ends_as_if_never_stopped(
-    tmp_path: Path, phase: str, kill_at: int
+    tmp_path: Path, phase: str, kill_at: int, assert_same: Callable[..., None]
 ) -> None:
     training(tmp_path / "whole", phase=phase).run()
     with pytest.raises(KilledError):
@@ -597,7 +583,9 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_have_one_network_one_pair_of_adversaries_and_one_bank(tmp_path: Path) -> None:
+def test_two_processes_have_one_network_one_pair_of_adversaries_and_one_bank(
+    tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     here = str(Path(__file__).parent)
     processes = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -207,22 +207,6 @@ def training(
     return trainer
 
 
-def assert_same(one: Any, other: Any, path: str = "state") -> None:
-    """Refuse any difference between two nested states."""
-    if isinstance(one, Tensor):
-        assert torch.equal(one, other), path
-    elif isinstance(one, Mapping):
-        assert list(one) == list(other), path
-        for key in one:
-            assert_same(one[key], other[key], f"{path}.{key}")
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), path
-        for index, (left, right) in enumerate(zip(one, other, strict=True)):
-            assert_same(left, right, f"{path}.{index}")
-    else:
-        assert one == other, path
-
-
 def test_labels_alone_teach_during_the_burn_in_and_every_step_is_one_forward_pass(tmp_path: Path) -> None:
     trainer = training(tmp_path, 3)
     trainer.run()
@@ -318,7 +302,9 @@ def test_the_teacher_has_the_students_autocast_and_the_view_full_precision(tmp_p
 
 
 @pytest.mark.parametrize("kill_at", [2, 7, 8])
-def test_a_killed_and_resumed_training_ends_as_if_never_stopped(tmp_path: Path, kill_at: int) -> None:
+def test_a_killed_and_resumed_training_ends_as_if_never_stopped(
+    tmp_path: Path, kill_at: int, assert_same: Callable[..., None]
+) -> None:
     whole = training(tmp_path / "whole", 4)
     whole.run()
     with pytest.raises(KilledError):
@@ -333,7 +319,9 @@ def test_a_killed_and_resumed_training_ends_as_if_never_stopped(tmp_path: Path, 
     assert len(set(whole.view.drawn)) == 9
 
 
-def test_the_weights_of_the_teacher_can_be_the_ones_that_are_kept(tmp_path: Path) -> None:
+def test_the_weights_of_the_teacher_can_be_the_ones_that_are_kept(
+    tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
     trainer = training(tmp_path, 2)
     trainer.run()
     kept = read_tensors(tmp_path / "model.pt")
@@ -486,7 +474,9 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_have_one_student_and_one_teacher_also_when_resumed(tmp_path: Path) -> None:
+def test_two_processes_have_one_student_and_one_teacher_also_when_resumed(
+    tmp_path: Path, assert_same: Callable[..., None]
+) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     here = str(Path(__file__).parent)
     processes = [
