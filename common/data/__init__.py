@@ -12,6 +12,7 @@ from .domains import (
     load_domain_cases,
     load_oracle_cases,
     load_target_cases,
+    load_validation_cases,
     modalities_of,
 )
 from .semi_supervised import SemiSupervisedLoader, labelled_cases, unlabelled_cases
@@ -47,6 +48,7 @@ __all__ = [
     "load_labelled_split",
     "load_oracle_cases",
     "load_target_cases",
+    "load_validation_cases",
     "modalities_of",
     "random_sections",
     "read_datalist",

@@ -256,6 +256,9 @@ class CaseLoader(DataLoader):
         num_workers: processes that load; 0 loads in this one.
         even: repeat cases so that every rank has equally many (training); without it some ranks may have one
             case fewer, and every case is seen once (evaluation).
+
+    Raises:
+        ValueError: if a rank would have no case to evaluate.
     """
 
     def __init__(
@@ -270,12 +273,19 @@ class CaseLoader(DataLoader):
         **kwargs: Any,
     ) -> None:
         distributed = dist.is_available() and dist.is_initialized()
+        ranks = dist.get_world_size() if distributed else 1
+        even = shuffle if even is None else even
+        if 0 < len(dataset) < ranks and not even:
+            raise ValueError(
+                f"every process must have a case to evaluate, got {len(dataset)} cases for {ranks} processes: "
+                "start fewer processes"
+            )
         sampler = None
         if len(dataset) and (shuffle or distributed):
             sampler = DistributedSampler(
                 dataset,
-                even_divisible=shuffle if even is None else even,
-                num_replicas=dist.get_world_size() if distributed else 1,
+                even_divisible=even,
+                num_replicas=ranks,
                 rank=dist.get_rank() if distributed else 0,
                 shuffle=shuffle,
                 seed=seed,

@@ -116,6 +116,28 @@ def load_target_cases(
     return load_domain_cases(path, "training", direction=direction, domain="target", **options)
 
 
+def load_validation_cases(
+    path: str | Path, *, direction: str, selection: str, labels: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Read the source cases of the validation section; none where the list has none and nothing is chosen by them.
+
+    Args:
+        path: see `load_domain_cases`.
+        direction: see `modalities_of`.
+        selection: "source_validation", which needs such cases, or "last", which does not.
+        labels: see `load_domain_cases`.
+
+    Raises:
+        ValueError: as `load_domain_cases`.
+    """
+    if selection == "last" and Path(path).exists():
+        modality, _ = modalities_of(direction)
+        cases = read_datalist(path)[1].get("validation", ())
+        if not any(case.get("modality") == modality for case in cases):
+            return []
+    return load_domain_cases(path, "validation", direction=direction, labels=labels)
+
+
 def load_oracle_cases(path: str | Path, *, direction: str, interval: int) -> list[dict[str, Any]]:
     """Read the labelled target cases of the test for `common.handlers.ReportOracle`; none with the interval 0."""
     return load_domain_cases(path, "test", direction=direction) if interval else []

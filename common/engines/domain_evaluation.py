@@ -66,6 +66,15 @@ class DomainEvaluator(SupervisedEvaluator):
         )
         self._inferer = VolumeInferer() if inferer is None else inferer
 
+    def run(self, global_epoch: int = 1) -> None:
+        """Evaluate all cases; where there are none, nothing happens.
+
+        Args:
+            global_epoch: of the training that asks.
+        """
+        if len(getattr(self.data_loader, "dataset", self.data_loader)):
+            super().run(global_epoch)
+
     def _forward(self, image: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Run the inferer with the modality of each case; what the base calls in place of it."""
         batch = self.state.batch

@@ -174,3 +174,13 @@ def test_a_sentence_that_is_given_is_kept(text: str | None, tmp_path: Path) -> N
     dataset = CaseDataset(data, Compose([Keep()]), progress=False, sidecar_text=True)
     assert not dataset.is_from_host
     assert dataset.data == data
+
+
+def test_more_processes_than_cases_to_evaluate_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 2)
+    with pytest.raises(ValueError, match="must have a case to evaluate, got 2 cases for 3 processes"):
+        CaseLoader([{"x": 1}, {"x": 2}])
+    assert len(CaseLoader([{"x": 1}, {"x": 2}], shuffle=True)) == 1  # training repeats cases
+    assert len(CaseLoader([])) == 0

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from common.data import load_domain_cases, load_oracle_cases, load_target_cases, modalities_of
+from common.data import (
+    load_domain_cases,
+    load_oracle_cases,
+    load_target_cases,
+    load_validation_cases,
+    modalities_of,
+)
 
 
 def write_list(folder: Path, cases: dict[str, list[dict[str, Any]]]) -> Path:
@@ -159,6 +165,19 @@ def test_there_are_target_cases_only_where_there_is_something_to_adapt_to(both: 
 def test_an_oracle_is_read_only_when_it_is_asked(both: Path) -> None:
     assert load_oracle_cases(both, direction="ct_to_mr", interval=0) == []
     assert names(load_oracle_cases(both, direction="ct_to_mr", interval=2)) == ["m4"]
+
+
+def test_validation_cases_may_be_missing_where_they_choose_nothing(both: Path, tmp_path: Path) -> None:
+    for selection in ("last", "source_validation"):
+        found = load_validation_cases(both, direction="mr_to_ct", selection=selection)
+        assert found == load_domain_cases(both, "validation", direction="mr_to_ct")
+    (tmp_path / "few").mkdir()
+    none = {"training": [case("m1", "mr"), case("c1", "ct")], "validation": [case("c2", "ct")], "test": []}
+    few = write_list(tmp_path / "few", none)
+    assert load_validation_cases(few, direction="mr_to_ct", selection="last") == []
+    assert names(load_validation_cases(few, direction="ct_to_mr", selection="last")) == ["c2"]
+    with pytest.raises(ValueError, match=r"validation must have a case of modality mr \(source\), got none"):
+        load_validation_cases(few, direction="mr_to_ct", selection="source_validation")
 
 
 @pytest.mark.parametrize(
