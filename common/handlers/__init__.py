@@ -9,7 +9,7 @@ from .selection import MeanClassDiceMetric, ReportOracle, chosen_validator
 from .stages import StartFromStageOne
 from .training import EpochSeeds, Progress, SaveBestWeights, StopEarly, TrainingState
 from .volume_evaluation import VolumeEvaluationTable
-from .weights import LoadWeights, StartFromPretrained
+from .weights import LoadWeights, StartFromPretrained, StartFromWeights
 
 __all__ = [
     "EpochSeeds",
@@ -24,6 +24,7 @@ __all__ = [
     "StartFromPhase",
     "StartFromPretrained",
     "StartFromStageOne",
+    "StartFromWeights",
     "StopEarly",
     "TrainingState",
     "VolumeEvaluationTable",

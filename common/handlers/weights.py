@@ -39,6 +39,35 @@ class LoadWeights:
         logger.info("loaded %s", self.path.name)
 
 
+class StartFromWeights:
+    """Start all of a network from trained weights of its kind when a training starts: fine-tuning.
+
+    Register it before the handler that resumes a training, whose weights then stand.
+
+    Args:
+        network: to load into.
+        path: file with the raw state dict, such as ``models/model.pt``; None or "" loads nothing.
+
+    Raises:
+        ValueError: when the engine starts and the file is missing, holds pickled objects, or belongs to another
+            network.
+    """
+
+    def __init__(self, *, network: nn.Module, path: str | Path | None = None) -> None:
+        self.network = network
+        self.path = Path(path) if path else None
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Load the weights if a file was named."""
+        if self.path is not None:
+            load_weights(self.network, self.path)
+            logger.info("the training starts from the weights in %s", self.path.name)
+
+
 class StartFromPretrained:
     """Start the image encoder of a network from pretrained weights when a training starts.
 
