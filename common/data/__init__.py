@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .datalist import load_datalist, load_labelled_split, read_datalist, verify_files
-from .dataset import CaseDataset, CaseLoader, TolerantDataset, load_cases, single_case
+from .dataset import CaseDataset, CaseLoader, TolerantDataset, load_cases
 from .domain_loader import DomainLoader
 from .domains import (
     DIRECTIONS,
@@ -15,6 +15,7 @@ from .domains import (
     load_validation_cases,
     modalities_of,
 )
+from .named_case import single_case
 from .semi_supervised import SemiSupervisedLoader, labelled_cases, unlabelled_cases
 from .slices import SliceDataset
 from .splits import (

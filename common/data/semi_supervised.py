@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..checks import file_sha256
 from .datalist import load_datalist, load_labelled_split, read_datalist
-from .dataset import CaseDataset, collate_cases, single_case
+from .dataset import CaseDataset, collate_cases
+from .named_case import single_case
 
 logger = logging.getLogger(__name__)
 

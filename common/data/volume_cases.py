@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from .dataset import existing_source
+from .named_case import existing_source
 
 SUFFIXES = (".nii", ".nii.gz")
 
