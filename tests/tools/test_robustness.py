@@ -47,6 +47,7 @@ from tools.resilience import (
 from tools.resilience import (
     run as run_module,
 )
+from tools.resilience.page import run_names
 from tools.robustness import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -498,3 +499,23 @@ class TestCommand:
         assert called.exit_code == 1
         assert message in called.output
         assert "Traceback" not in called.output
+
+
+def test_runs_are_named_by_what_tells_them_apart() -> None:
+    def run(network: str, sha256: str | None, *overlays: str) -> dict[str, Any]:
+        return {
+            "bundle": "x_segmentation",
+            "network": network,
+            "overlays": overlays,
+            "weights": {"sha256": sha256},
+        }
+
+    assert run_names([run("A", "1" * 64, "light"), run("B", "2" * 64)]) == ["x A", "x B"]
+    assert run_names([run("A", "1" * 64, "light", "bare"), run("A", "2" * 64, "light")]) == [
+        "x A bare",
+        "x A",
+    ]
+    assert run_names([run("A", "1" * 64, "light"), run("A", None, "light")]) == [
+        "x A 1111111",
+        "x A untrained",
+    ]

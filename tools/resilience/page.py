@@ -66,8 +66,14 @@ def write_page(folders: Sequence[Path], output: Path) -> tuple[Path, ...]:
 
 
 def run_names(results: Sequence[Results]) -> list[str]:
-    """Name runs by bundle and network, and where those are the same by their weights too."""
+    """Name runs by bundle and network, where those are the same by overlays of their own, or by their weights."""
     names = [f"{str(each['bundle']).removesuffix('_segmentation')} {each['network']}" for each in results]
+    for name in {name for name in names if names.count(name) > 1}:
+        places = [place for place, other in enumerate(names) if other == name]
+        shared = set.intersection(*(set(results[place]["overlays"]) for place in places))
+        for place in places:
+            own = [overlay for overlay in results[place]["overlays"] if overlay not in shared]
+            names[place] = " ".join([name, *own])
     return [
         name if names.count(name) == 1 else f"{name} {str(each['weights']['sha256'] or 'untrained')[:7]}"
         for name, each in zip(names, results, strict=True)

@@ -25,11 +25,14 @@ def draw(runs: Sequence[tuple[str, Results]]) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    found = (panel(runs) for panel in (_corruptions, _sentences, _reliability, _rocs, _curve))
+    wide = _corruptions(runs)  # has a row to itself
+    found = (panel(runs) for panel in (_sentences, _reliability, _rocs, _curve))
     panels = [drawn for drawn in found if drawn is not None]
-    rows = -(-len(panels) // _COLUMNS)
+    rows = -(-len(panels) // _COLUMNS) + bool(wide)
     figure = Figure(figsize=(12, 4.2 * rows), dpi=110)
-    for place, drawn in enumerate(panels, 1):
+    if wide:
+        wide(figure.add_subplot(rows, 1, 1))
+    for place, drawn in enumerate(panels, 1 + _COLUMNS * bool(wide)):
         drawn(figure.add_subplot(rows, _COLUMNS, place))
     figure.tight_layout()
     stream = io.BytesIO()
@@ -89,7 +92,9 @@ def _bars(axis: Any, runs: Sequence[tuple[str, Results]], names: Sequence[str], 
     axis.set_ylabel(METRIC_NAME)
     axis.set_title("Sentences, images as they are" if text else "Images, sentences as they are", fontsize=10)
     if len(runs) > 1:
-        axis.legend(fontsize=7)
+        axis.set_ylim(0, 1.3)
+        axis.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+        axis.legend(fontsize=7, loc="upper center", ncols=3)
 
 
 def _reliability(runs: Sequence[tuple[str, Results]]) -> Panel | None:
