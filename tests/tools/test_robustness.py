@@ -516,6 +516,6 @@ def test_runs_are_named_by_what_tells_them_apart() -> None:
         "x A",
     ]
     assert run_names([run("A", "1" * 64, "light"), run("A", None, "light")]) == [
-        "x A 1111111",
+        "x A 111111111",
         "x A untrained",
     ]

@@ -75,7 +75,7 @@ def run_names(results: Sequence[Results]) -> list[str]:
             own = [overlay for overlay in results[place]["overlays"] if overlay not in shared]
             names[place] = " ".join([name, *own])
     return [
-        name if names.count(name) == 1 else f"{name} {str(each['weights']['sha256'] or 'untrained')[:7]}"
+        name if names.count(name) == 1 else f"{name} {(each['weights']['sha256'] or 'untrained')[:9]}"
         for name, each in zip(names, results, strict=True)
     ]
 
