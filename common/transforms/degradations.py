@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -30,14 +31,12 @@ def low_dose(images: Tensor, level: float, seeds: Sequence[int]) -> Tensor:
         seeds: one an image.
     """
     table = poisson_table(float(level))
-    noisy = []
-    for image, seed in zip(images, seeds, strict=True):
-        channels = image[:1] if is_gray(image) else image
-        share = channels.cpu().numpy()
-        counts = table.draw(share, generator=np.random.default_rng(seed))
-        values = np.minimum(counts / np.float32(level), 1)
-        noisy.append(torch.from_numpy(values).expand(image.shape))
-    return torch.stack(noisy).to(images.device)
+
+    def counted(image: np.ndarray, gray: bool, seed: int) -> np.ndarray:
+        counts = table.draw(image[:1] if gray else image, generator=np.random.default_rng(seed))
+        return np.minimum(counts / np.float32(level), 1)
+
+    return _one_by_one(counted, images, images, seeds)
 
 
 def motion_blur(images: Tensor, level: float, seeds: Sequence[int]) -> Tensor:
@@ -100,12 +99,12 @@ def motion_kernel(length: int, angle: float) -> Tensor:
 
 def under_exposure(images: Tensor, level: float, seeds: Sequence[int]) -> Tensor:
     """Darken by a share of the range; what would be darker than black is lost."""
-    return (images - level).clamp_min(0)
+    return (images - level).clamp_min_(0)
 
 
 def over_exposure(images: Tensor, level: float, seeds: Sequence[int]) -> Tensor:
     """Brighten by a share of the range; what would be brighter than white is lost."""
-    return (images + level).clamp_max(1)
+    return (images + level).clamp_max_(1)
 
 
 def rotation(images: Tensor, level: float, seeds: Sequence[int]) -> Tensor:
@@ -174,18 +173,17 @@ def jpeg(images: Tensor, level: float, seeds: Sequence[int]) -> Tensor:
         level: quality, 1 to 100, as libjpeg counts it.
         seeds: not used.
     """
-    stored = []
-    for image in images:
-        gray = is_gray(image)
-        pixels = (image[:1] if gray else image).mul(WHITE).round().to(torch.uint8).cpu().numpy()
+
+    def stored(image: np.ndarray, gray: bool, seed: int) -> np.ndarray:
         file = io.BytesIO()
-        picture = Image.fromarray(pixels[0] if gray else np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
+        picture = Image.fromarray(image[0] if gray else np.ascontiguousarray(np.moveaxis(image, 0, -1)))
         picture.save(file, "JPEG", quality=int(level))
         with Image.open(file) as read:
-            values = torch.from_numpy(np.array(read))
-        values = values[None] if gray else values.movedim(-1, 0)
-        stored.append((values.to(torch.float32) / WHITE).expand(image.shape))
-    return torch.stack(stored).to(images.device)
+            values = np.array(read)
+        return values[None] if gray else np.moveaxis(values, -1, 0)
+
+    pixels = images.mul(WHITE).round_().to(torch.uint8)
+    return _one_by_one(stored, images, pixels, seeds).to(torch.float32).div_(WHITE)
 
 
 def low_resolution(images: Tensor, level: float, seeds: Sequence[int]) -> Tensor:
@@ -211,3 +209,22 @@ def are_gray(images: Tensor) -> bool:
     """Whether all channels are the same in each of `(B, C, rows, columns)`."""
     shared = images.shape[1] == 1 or images.stride(1) == 0
     return shared or all(torch.equal(images[:, 0], channel) for channel in images.unbind(1)[1:])
+
+
+def _one_by_one(
+    change: Callable[[np.ndarray, bool, int], np.ndarray],
+    images: Tensor,
+    values: Tensor,
+    seeds: Sequence[int],
+) -> Tensor:
+    """Change the `values` of every image by itself, gray ones in one channel, on as many threads as PyTorch may use."""
+    grays = [is_gray(image) for image in images]
+    threads = min(len(images), torch.get_num_threads())
+    arguments = (list(values.cpu().numpy()), grays, seeds)
+    if threads == 1:
+        changed = list(map(change, *arguments))
+    else:
+        with ThreadPoolExecutor(max_workers=threads) as pool:
+            changed = list(pool.map(change, *arguments))
+    whole = np.stack([np.broadcast_to(each, images.shape[1:]) for each in changed])
+    return torch.from_numpy(whole).to(images.device)
