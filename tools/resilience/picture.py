@@ -88,12 +88,11 @@ def _bars(axis: Any, runs: Sequence[tuple[str, Results]], names: Sequence[str], 
         places = [place + width * (number - (len(runs) - 1) / 2) for place in range(len(names))]
         axis.bar(places, values, width, label=run, color=_COLORS[number % len(_COLORS)])
     axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
-    axis.set_ylim(0, 1)
+    axis.set_ylim(0, 1.3 if len(runs) > 1 else 1)  # room for the legend
+    axis.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axis.set_ylabel(METRIC_NAME)
     axis.set_title("Sentences, images as they are" if text else "Images, sentences as they are", fontsize=10)
     if len(runs) > 1:
-        axis.set_ylim(0, 1.3)
-        axis.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
         axis.legend(fontsize=7, loc="upper center", ncols=3)
 
 
